@@ -1,0 +1,215 @@
+"""Every error this package raises on purpose, as one tree.
+
+::
+
+    HeroError
+    ├─ InvalidInput              lists every fault with its path
+    │  ├─ InvalidRunner
+    │  ├─ InvalidJob
+    │  └─ InvalidSettings
+    ├─ NotFound
+    │  ├─ RunnerNotFound
+    │  └─ JobNotFound
+    ├─ Conflict
+    │  ├─ RunnerExists
+    │  ├─ JobExists
+    │  ├─ UnitExists
+    │  └─ StateLocked
+    ├─ UnitFailed
+    │  └─ CommandNotExecutable
+    ├─ OperationTimeout
+    ├─ Unavailable
+    │  ├─ SystemdUnavailable
+    │  ├─ RedisUnavailable
+    │  ├─ JournalUnavailable
+    │  └─ AddressUnavailable
+    ├─ CorruptRecord
+    ├─ SystemdRefused
+    └─ PermissionDenied
+
+A class names the condition. ``kind`` is its stable word on the wire: clients branch on it, never on text.
+Messages are lower case, begin with "cannot" and name the thing and the cause; ``hint`` is the next step.
+JSON-RPC codes are given in one table, ``rpc/codes.py``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class HeroError(Exception):
+    """Anything that this package reports as wrong."""
+
+    kind: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, hint: str | None = None, **facts: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.facts = facts
+
+    def data(self) -> dict[str, object]:
+        """Return the kind, the facts and the hint, ready to be encoded as JSON."""
+        hint = {"hint": self.hint} if self.hint else {}
+        return {"kind": self.kind, **self.facts, **hint}
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong with an input: where, and what."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class InvalidInput(HeroError):
+    """The input does not have the shape, type or range that is asked for."""
+
+    kind = "invalid-input"
+    subject: ClassVar[str] = "this input"
+
+    def __init__(self, faults: Sequence[Fault], *, hint: str | None = None) -> None:
+        text = "; ".join(map(str, faults))
+        listed = [fault._asdict() for fault in faults]
+        super().__init__(f"cannot accept {self.subject}: {text}", hint=hint, faults=listed)
+        self.faults = tuple(faults)
+
+
+class InvalidRunner(InvalidInput):
+    """A runner definition is not valid."""
+
+    kind = "invalid-runner"
+    subject = "this runner definition"
+
+
+class InvalidJob(InvalidInput):
+    """A job is not valid."""
+
+    kind = "invalid-job"
+    subject = "this job"
+
+
+class InvalidSettings(InvalidInput):
+    """A setting of the service is not valid."""
+
+    kind = "invalid-settings"
+    subject = "these settings"
+
+
+class NotFound(HeroError):
+    """The thing named does not exist."""
+
+    kind = "not-found"
+
+
+class RunnerNotFound(NotFound):
+    """No runner has this id."""
+
+    kind = "runner-not-found"
+
+
+class JobNotFound(NotFound):
+    """No job has this id."""
+
+    kind = "job-not-found"
+
+
+class Conflict(HeroError):
+    """The operation does not fit the present state."""
+
+    kind = "conflict"
+
+
+class RunnerExists(Conflict):
+    """A runner of this id exists already."""
+
+    kind = "runner-exists"
+
+
+class JobExists(Conflict):
+    """A job of this id exists already."""
+
+    kind = "job-exists"
+
+
+class UnitExists(Conflict):
+    """A systemd unit of this name is loaded and running already."""
+
+    kind = "unit-exists"
+
+
+class StateLocked(Conflict):
+    """Another supervisor uses the same state directory."""
+
+    kind = "state-locked"
+
+
+class UnitFailed(HeroError):
+    """A unit did not reach the state that was asked for."""
+
+    kind = "unit-failed"
+
+
+class CommandNotExecutable(UnitFailed):
+    """The command of a unit does not exist or cannot be executed."""
+
+    kind = "command-not-executable"
+
+
+class OperationTimeout(HeroError):
+    """No outcome was seen in time; the operation may still be going on."""
+
+    kind = "timeout"
+
+
+class Unavailable(HeroError):
+    """Something this service depends on does not answer."""
+
+    kind = "unavailable"
+
+
+class SystemdUnavailable(Unavailable):
+    """The systemd manager cannot be reached over D-Bus."""
+
+    kind = "systemd-unavailable"
+
+
+class RedisUnavailable(Unavailable):
+    """Redis does not answer, or not in time."""
+
+    kind = "redis-unavailable"
+
+
+class JournalUnavailable(Unavailable):
+    """The journal cannot be read."""
+
+    kind = "journal-unavailable"
+
+
+class AddressUnavailable(Unavailable):
+    """The service cannot listen on its address."""
+
+    kind = "address-unavailable"
+
+
+class CorruptRecord(HeroError):
+    """Stored data does not have the form that this version writes or accepts."""
+
+    kind = "corrupt-record"
+
+
+class SystemdRefused(HeroError):
+    """systemd answered a call with an error that has no class of its own."""
+
+    kind = "systemd-refused"
+
+
+class PermissionDenied(HeroError):
+    """The caller may not do this."""
+
+    kind = "permission-denied"
