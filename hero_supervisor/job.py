@@ -92,6 +92,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """
         return schema.convert(data, cls, error=InvalidJob, rules=faults_in)
 
+    def checked(self) -> Self:
+        """Return this job, built in code, if it is valid.
+
+        Raises:
+            InvalidJob: With the path of every fault.
+        """
+        return self.from_data(msgspec.to_builtins(self))
+
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a job stands: its status, and its result or error once it has ended."""
@@ -182,3 +190,19 @@ def faults_in(job: Job) -> Iterable[Fault]:
         yield from schema.text_faults(path, value)
     if len(msgspec.json.encode(job.env_vars)) > MAX_ENV_BYTES:
         yield Fault("env_vars", f"must be at most {MAX_ENV_BYTES} bytes in all")
+
+
+class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a list of jobs: what it is and how it stands, without its payload and its result."""
+
+    id: str
+    #: Id of the runner it went to; empty when it was never queued.
+    runner: str = ""
+    executor: str = ""
+    #: Null only when ``fault`` is set.
+    status: JobStatus | None = None
+    created_at: datetime
+    #: Null when whoever stored it did not say.
+    updated_at: datetime | None = None
+    #: Why its record cannot be read; null when it can. Such a job is listed, so that somebody finds it.
+    fault: str | None = None

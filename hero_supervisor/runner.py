@@ -106,14 +106,13 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         data = _from_original(data) if isinstance(data, Mapping) and "binary_path" in data else data
         return schema.convert(data, cls, error=InvalidRunner, rules=faults_in)
 
+    def checked(self) -> Self:
+        """Return this runner, built in code, if it is valid.
 
-def checked(runner: Runner) -> Runner:
-    """Return a runner built in code if it is valid.
-
-    Raises:
-        InvalidRunner: With the path of every fault.
-    """
-    return Runner.from_data(msgspec.to_builtins(runner))
+        Raises:
+            InvalidRunner: With the path of every fault.
+        """
+        return self.from_data(msgspec.to_builtins(self))
 
 
 def faults_in(runner: Runner) -> Iterable[Fault]:

@@ -13,7 +13,10 @@ key                                   type    content
 ``{ns}:q:reply:{id}``                 list    one element, the result or error, pushed by runners that use reply
                                               lists; for whoever asked for the job. Expires after an hour.
 ``{ns}:jobs``                         zset    id of every job that we stored, scored by creation time in
-                                              microseconds since the epoch. The index for listing.
+                                              microseconds since the epoch. The index for listing. Written
+                                              and read by the supervisor.
+``{ns}:probe``                        none    never exists; a push that needs it to exist changes nothing and
+                                              tells whether writes are allowed
 ====================================  ======  ==================================================================
 """
 
@@ -37,6 +40,10 @@ class Keys:
         """What the names of all job hashes begin with."""
         return f"{self.namespace}:job:"
 
+    def job_id(self, key: bytes) -> str:
+        """Return the id in the name of a job hash; undecodable bytes become U+FFFD, which no id contains."""
+        return key.decode(errors="replace").removeprefix(self.job_prefix)
+
     def work_queue(self, runner_id: str) -> str:
         """Return the default queue of a runner."""
         return f"{self.namespace}:q:work:type:{runner_id}"
@@ -49,3 +56,8 @@ class Keys:
     def job_index(self) -> str:
         """Return the sorted set of all job ids."""
         return f"{self.namespace}:jobs"
+
+    @property
+    def probe(self) -> str:
+        """Return the key that never exists."""
+        return f"{self.namespace}:probe"

@@ -1,0 +1,155 @@
+"""One Redis server: its address, how we connect to it, and what its failures mean.
+
+Three kinds of connection, because each breaks the others if they share (measured with redis-py 8.1):
+
+- *commands*: a bounded pool. Retries are off: the library repeats a command after a timeout, and a repeated push is
+  a job that runs twice. Our scripts may be repeated, and it is their caller who decides that.
+- *blocking*: its own single connection, whose read timeout is longer than the block. In a shared pool a few blocked
+  runners starve everybody else.
+- *tracking*: a connection that Redis tells of every change to the keys of a prefix (CLIENT TRACKING).
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import urlsplit
+
+from redis import exceptions as redis_errors
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import Connection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from hero_supervisor.errors import CorruptRecord, Fault, HeroError, InvalidSettings, PermissionDenied, RedisUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+#: Longest time for a connection to be made, for a reply, and for a free connection of the pool; seconds.
+TIMEOUT_S: Final = 5.0
+#: Connections for commands. Redis does one thing at a time, so more would only queue there.
+MAX_CONNECTIONS: Final = 16
+#: The channel on which Redis announces changed keys. Source: redis.io, "Client-side caching", RESP2 mode.
+INVALIDATIONS: Final = "__redis__:invalidate"
+
+#: Options that a URL may carry; others of the library would undo what this file decides.
+_URL_OPTIONS: Final = frozenset({
+    *("db", "username", "password", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"),
+    *("ssl_cert_reqs", "ssl_check_hostname"),
+})  # fmt: skip
+_FORM: Final = "must look like redis://[user:password@]host[:port][/db], rediss://… or unix:///path/of/socket[?db=n]"
+_DENIED: Final = re.compile("NOAUTH|WRONGPASS|NOPERM")
+
+
+@dataclass(frozen=True, slots=True)
+class RedisServer:
+    """One Redis server, not connected to."""
+
+    #: Host and port, or the path of the socket: what messages call it. Never has the password.
+    address: str
+    _options: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """Return the server of a URL.
+
+        Args:
+            url: ``redis://``, ``rediss://`` or ``unix://``; what is special in a URL is percent-encoded.
+
+        Raises:
+            InvalidSettings: This is no such URL. The message repeats nothing of it: it may have a password.
+        """
+        fault = _url_fault(url)
+        if fault:
+            raise InvalidSettings([Fault("redis_url", fault)])
+        options = dict(parse_url(url))
+        address = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        return cls(str(address), options)
+
+    def commands(self) -> Redis:
+        """Return a client for commands that answer at once; close it with ``aclose``."""
+        return self._client(max_connections=MAX_CONNECTIONS)
+
+    def blocking(self, block_s: float) -> Redis:
+        """Return a client for one blocking command at a time, of at most ``block_s`` seconds."""
+        return self._client(max_connections=1, socket_timeout=block_s + TIMEOUT_S)
+
+    def tracking(self, prefix: str) -> Redis:
+        """Return a client that a subscription to ``INVALIDATIONS`` tells of changed keys.
+
+        Args:
+            prefix: What the names of the keys begin with.
+        """
+
+        async def track(connection: Connection) -> None:
+            # Redis may redirect a connection's invalidations to itself. So what is tracked and who is told live
+            # and die together; with two connections, losing one would leave the other silently deaf.
+            await connection.on_connect()
+            await connection.send_command("CLIENT", "ID")
+            own_id = await connection.read_response()
+            await connection.send_command("CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "BCAST", "PREFIX", prefix)
+            await connection.read_response()
+
+        return self._client(max_connections=1, redis_connect_func=track)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Translate the library's errors into ours.
+
+        Raises:
+            RedisUnavailable: It cannot be reached, does not answer in time, or refuses for the time being.
+            PermissionDenied: The credentials are missing, wrong, or not sufficient.
+            CorruptRecord: A key has another type than it should.
+        """
+        try:
+            yield
+        except redis_errors.DataError:
+            raise  # our own fault: we sent what Redis has no form for
+        except (redis_errors.RedisError, ConnectionError) as exc:
+            raise self._translate(exc) from exc
+
+    def _translate(self, exc: Exception) -> HeroError:
+        text = f"cannot use Redis at {self.address}: {exc or type(exc).__name__}"
+        denied = (redis_errors.AuthenticationError, redis_errors.AuthorizationError, redis_errors.NoPermissionError)
+        if isinstance(exc, denied) or _DENIED.search(str(exc)):
+            return PermissionDenied(text, address=self.address)
+        if "WRONGTYPE" in str(exc):
+            return CorruptRecord(text, address=self.address)
+        # LOADING, READONLY, OOM, MISCONF, BUSY, too many clients: it may do later what it refuses now.
+        return RedisUnavailable(text, address=self.address)
+
+    def _client(self, **options: Any) -> Redis:
+        defaults: dict[str, Any] = {
+            "timeout": TIMEOUT_S,
+            "socket_timeout": TIMEOUT_S,
+            "socket_connect_timeout": TIMEOUT_S,
+            "retry": Retry(NoBackoff(), 0),
+            # RESP3 would cost a greeting and change replies; nothing here needs it.
+            "protocol": 2,
+        }
+        pool = BlockingConnectionPool(**{**self._options, **defaults, **options})
+        return Redis.from_pool(pool)
+
+
+def _url_fault(url: str) -> str | None:
+    """Say what is wrong with a URL, without quoting it; the library guesses where it should refuse."""
+    try:
+        parts, options = urlsplit(url), parse_url(url)
+    except ValueError:
+        return _FORM
+    rest = f"{parts.path}?{parts.query}#{parts.fragment}"
+    if parts.scheme != "unix" and "@" in rest:
+        return "has a user or password with one of / ? # in it, which must be percent-encoded"
+    if parts.scheme == "unix" and (parts.hostname or parts.path in {"", "/"}):
+        return "must have an absolute path: unix:///path/of/socket"
+    if parts.scheme != "unix" and not re.fullmatch("/?|/[0-9]+", parts.path):
+        return "must have the number of a database, or nothing, as its path"
+    unknown = options.keys() - _URL_OPTIONS - {"path", "host", "port", "connection_class"}
+    if parts.scheme != "rediss":
+        unknown |= {name for name in options if name.startswith("ssl_")}
+    if parts.fragment or unknown:
+        return f"may have these options and no others: {', '.join(sorted(_URL_OPTIONS))}; ssl_… with rediss:// only"
+    return None

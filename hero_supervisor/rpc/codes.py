@@ -1,0 +1,38 @@
+"""The JSON-RPC code of every error. Clients may branch on the code or on ``error.data.kind``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hero_supervisor import errors
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+
+#: Looked up along the class's bases, so a class without a row has its parent's code.
+CODES: Final[dict[type[Exception], int]] = {
+    errors.InvalidInput: INVALID_PARAMS,
+    errors.RunnerNotFound: -32001,
+    errors.JobNotFound: -32002,
+    errors.RunnerExists: -32003,
+    errors.JobExists: -32004,
+    errors.UnitExists: -32005,
+    errors.UnitFailed: -32010,
+    errors.OperationTimeout: -32011,
+    errors.CommandNotExecutable: -32012,
+    errors.SystemdRefused: -32013,
+    errors.SystemdUnavailable: -32020,
+    errors.RedisUnavailable: -32021,
+    errors.JournalUnavailable: -32022,
+    errors.PermissionDenied: -32030,
+    errors.CorruptRecord: -32040,
+    errors.HeroError: -32000,
+}
+
+
+def code_of(error: errors.HeroError) -> int:
+    """Return the code of an error of ours."""
+    return next(CODES[cls] for cls in type(error).__mro__ if cls in CODES)

@@ -1,0 +1,41 @@
+"""The table of methods: what is callable from outside, and the scope it needs.
+
+Adding a method means adding it to ``Supervisor`` and a row here; its parameters are read from its signature.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from .access import Scope
+
+
+class Method(NamedTuple):
+    """One callable method: its name on the wire and on ``Supervisor``, and who may call it."""
+
+    name: str
+    scope: Scope
+
+
+METHODS: Final = (
+    # The original's twelve.
+    Method("add_runner", Scope.REGISTER),
+    Method("remove_runner", Scope.ADMIN),
+    Method("list_runners", Scope.READ),
+    Method("start_runner", Scope.ADMIN),
+    Method("stop_runner", Scope.ADMIN),
+    Method("get_runner_status", Scope.READ),
+    Method("get_runner_logs", Scope.READ),
+    Method("queue_job_to_runner", Scope.USER),
+    Method("get_all_runner_status", Scope.READ),
+    Method("start_all", Scope.ADMIN),
+    Method("stop_all", Scope.ADMIN),
+    Method("get_all_status", Scope.READ),
+    # Ours.
+    Method("restart_runner", Scope.ADMIN),
+    Method("queue_and_wait", Scope.USER),
+    Method("get_job", Scope.READ),
+    Method("get_job_status", Scope.READ),
+    Method("get_job_result", Scope.READ),
+    Method("list_jobs", Scope.READ),
+)

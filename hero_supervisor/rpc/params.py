@@ -1,0 +1,138 @@
+"""What a client sends as ``params`` into the typed arguments of a method.
+
+Clients of the original, and generators of clients, send the same call in several shapes; all are accepted::
+
+    absent or []                       no arguments
+    {"runner": "a", "lines": 5}        by name, in snake_case or camelCase
+    ["a", 5]                           by position
+    [{"runner": "a", "lines": 5}]      one positional object that holds the named arguments
+    {"params": {...}}                  the same under the name "params"
+    {"id": "a", "command": [...]}      a method's object argument may be spread: what names no argument is its content
+
+A runner's id is also accepted as ``id``, ``runner_id``, ``runner_name``, ``actor_id`` and ``name``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_type_hints
+
+import msgspec
+
+from hero_supervisor.errors import Fault, InvalidInput
+from hero_supervisor.job import Job, JobId
+from hero_supervisor.runner import Runner, RunnerId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+#: Further names of an argument, by its type.
+_ALIASES: Final[tuple[tuple[object, tuple[str, ...]], ...]] = (
+    (RunnerId, ("id", "runner_id", "runner_name", "actor_id", "name")),
+    (JobId, ("id", "job")),
+    (Runner, ("config", "definition")),
+)
+#: Where a caller may put its secret; never an argument.
+_SECRET_NAMES: Final = ("secret", "admin_key")
+
+
+class Parameter(NamedTuple):
+    """One argument of a method."""
+
+    name: str
+    type: Any
+    is_required: bool
+    aliases: tuple[str, ...]
+
+
+class Call(NamedTuple):
+    """What a client asks for: named arguments, not yet converted, and the secret it showed."""
+
+    arguments: dict[str, Any]
+    secret: str | None
+
+
+def parameters_of(method: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """Read a method's parameters from its signature."""
+    hints = get_type_hints(method, include_extras=True)
+    return tuple(
+        Parameter(name, hints[name], parameter.default is parameter.empty, _aliases_of(hints[name]))
+        for name, parameter in inspect.signature(method).parameters.items()
+        if name in hints  # all but self
+    )
+
+
+def read(params: object, parameters: tuple[Parameter, ...]) -> Call:
+    """Bring what a client sent into named arguments.
+
+    Raises:
+        InvalidInput: It has more positional arguments than the method, or arguments the method does not have.
+    """
+    members = _members(params, parameters)
+    secrets = [value for name in _SECRET_NAMES if isinstance(value := members.pop(name, None), str)]
+    return Call(_assign(members, parameters), secrets[0] if secrets else None)
+
+
+def bind(arguments: Mapping[str, Any], parameters: tuple[Parameter, ...]) -> dict[str, Any]:
+    """Convert named arguments to their types.
+
+    Raises:
+        InvalidInput: With every fault; ``InvalidRunner`` or ``InvalidJob`` when a definition is at fault.
+    """
+    faults: list[Fault] = []
+    bound: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.name not in arguments:
+            faults += [Fault(parameter.name, "is required")] if parameter.is_required else []
+        elif parameter.type in {Runner, Job}:
+            bound[parameter.name] = parameter.type.from_data(arguments[parameter.name])
+        else:
+            try:
+                bound[parameter.name] = msgspec.convert(arguments[parameter.name], parameter.type)
+            except msgspec.ValidationError as exc:
+                faults.append(Fault(parameter.name, str(exc)[:1].lower() + str(exc)[1:]))
+    if faults:
+        raise InvalidInput(faults)
+    return bound
+
+
+def _aliases_of(type_: object) -> tuple[str, ...]:
+    return next((names for known, names in _ALIASES if known == type_), ())
+
+
+def _members(params: object, parameters: tuple[Parameter, ...]) -> dict[str, Any]:
+    if isinstance(params, list) and len(params) == 1 and isinstance(params[0], dict):
+        params = params[0]
+    if isinstance(params, list):
+        if len(params) > len(parameters):
+            raise InvalidInput([Fault("params", f"has {len(params)} arguments; the method takes {len(parameters)}")])
+        return {parameter.name: value for parameter, value in zip(parameters, params, strict=False)}
+    if isinstance(params, dict) and params.keys() == {"params"}:
+        return _members(params["params"], parameters)
+    return dict(params) if isinstance(params, dict) else {}
+
+
+def _assign(members: dict[str, Any], parameters: tuple[Parameter, ...]) -> dict[str, Any]:
+    """Give each member to the parameter it names; what is left is the content of a spread object argument."""
+    arguments: dict[str, Any] = {}
+    spread = next((parameter for parameter in parameters if parameter.type in {Runner, Job}), None)
+    for parameter in parameters:
+        for name in (parameter.name, *parameter.aliases):
+            if key := _key_of(name, members):
+                value = members[key]
+                if parameter is spread and not isinstance(value, dict):
+                    continue
+                arguments[parameter.name] = members.pop(key)
+                break
+    if members and spread is not None and spread.name not in arguments:
+        arguments[spread.name] = members
+    elif members:
+        known = ", ".join(parameter.name for parameter in parameters) or "none"
+        raise InvalidInput([Fault(str(name)[:80], f"is not a parameter; parameters: {known}") for name in members])
+    return arguments
+
+
+def _key_of(name: str, members: Mapping[str, Any]) -> str | None:
+    camel = re.sub("_([a-z])", lambda match: match[1].upper(), name)
+    return next((key for key in (name, camel) if key in members), None)

@@ -1,0 +1,202 @@
+"""The service's settings: what they are, and how a file, the environment and flags become one valid value.
+
+Reading the file is the only outside contact. The field docstrings below are the texts of ``--help``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from . import schema
+from .errors import Fault, InvalidInput, InvalidSettings
+from .runner import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+#: Read when ``--config`` is not given; need not exist.
+DEFAULT_CONFIG_PATH: Final = Path("/etc/hero-supervisor/config.toml")
+#: A setting ``port`` is also read from the environment variable ``HERO_SUPERVISOR_PORT``.
+ENV_PREFIX: Final = "HERO_SUPERVISOR_"
+
+#: No dash: in the name of a slice it would mean nesting, and stopping one namespace would stop another.
+Namespace = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,30}$(?!\n)")]
+Secret = Annotated[str, Meta(min_length=1, max_length=512)]
+
+
+class Manager(StrEnum):
+    """Which systemd manager runs the units."""
+
+    #: The one of the machine; needs root.
+    SYSTEM = "system"
+    #: The one of the user who runs the supervisor; needs no rights.
+    USER = "user"
+
+    @classmethod
+    def default(cls) -> Manager:
+        """Return the manager that fits the rights of this process."""
+        return cls.SYSTEM if os.geteuid() == 0 else cls.USER
+
+
+class Secrets(msgspec.Struct, frozen=True, kw_only=True):
+    """The original's three lists of shared secrets. With none at all, no call needs one."""
+
+    admin: tuple[str, ...] = ()
+    user: tuple[str, ...] = ()
+    register: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.admin or self.user or self.register)
+
+    def __repr__(self) -> str:
+        return "Secrets(…)"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can be set. Names are the original's where it has the setting."""
+
+    redis_url: Annotated[
+        str | None,
+        Meta(description="Redis server, as redis://, rediss:// or unix:// URL. Not set: a private one is run."),
+    ] = None
+    namespace: Annotated[
+        Namespace, Meta(description="First part of all Redis keys and unit names; [a-z][a-z0-9_]*, at most 31.")
+    ] = "hero"
+    bind_address: Annotated[str, Meta(description="IP address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")] = 3030
+    state_dir: Annotated[
+        str | None,
+        Meta(
+            description="Directory for runner definitions and the private Redis's data. Default: "
+            "/var/lib/hero-supervisor, or hero-supervisor in $XDG_STATE_HOME for a user manager."
+        ),
+    ] = None
+    manager: Annotated[
+        Manager, Meta(description="systemd manager that runs the units: system (root's default) or user.")
+    ] = msgspec.field(default_factory=Manager.default)
+    bus_address: Annotated[
+        str | None, Meta(description="D-Bus address of that manager's bus, if it is not the usual one.")
+    ] = None
+    admin_secrets: Annotated[tuple[Secret, ...], Meta(description="Secrets that allow everything.")] = ()
+    user_secrets: Annotated[tuple[Secret, ...], Meta(description="Secrets that allow job operations.")] = ()
+    register_secrets: Annotated[
+        tuple[Secret, ...], Meta(description="Secrets that allow job operations and adding runners.")
+    ] = ()
+    runners: Annotated[
+        tuple[Runner, ...], Meta(description="Runners that are added, and started, when the service starts.")
+    ] = ()
+
+    @property
+    def secrets(self) -> Secrets:
+        """The three lists of secrets as one value."""
+        return Secrets(admin=self.admin_secrets, user=self.user_secrets, register=self.register_secrets)
+
+    @property
+    def state_path(self) -> Path:
+        """The state directory, with its default worked out."""
+        if self.state_dir is not None:
+            return Path(self.state_dir)
+        if self.manager is Manager.SYSTEM:
+            return Path("/var/lib/hero-supervisor")
+        base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+        return Path(base) / "hero-supervisor"
+
+
+def load_settings(
+    path: Path | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None
+) -> Settings:
+    """Combine the settings of a file, the environment and flags, each stronger than the one before.
+
+    Args:
+        path: TOML file, which must exist; ``DEFAULT_CONFIG_PATH``, which need not, when ``None``.
+        environ: Environment variables; ``HERO_SUPERVISOR_…`` are looked at. Lists are separated by commas.
+        flags: Settings by name, as given on the command line.
+
+    Raises:
+        InvalidSettings: With every fault, and which source it came from.
+    """
+    merged = {**_read_file(path), **_read_environment(environ or {}), **(flags or {})}
+    merged["runners"] = _runners(merged)
+    merged.pop("actors", None)
+    return schema.convert(merged, Settings, error=InvalidSettings, rules=faults_in)
+
+
+def faults_in(settings: Settings) -> Iterable[Fault]:
+    """Yield what is wrong with settings whose types are right."""
+    yield from _address_faults(settings)
+    if settings.state_dir is not None and not settings.state_dir.startswith("/"):
+        yield Fault("state_dir", "must be an absolute path")
+    for name in ("redis_url", "bus_address", "state_dir"):
+        value = getattr(settings, name) or ""
+        if any(ord(char) < 32 for char in value):
+            yield Fault(name, "must not contain control characters")
+    ids = [runner.id for runner in settings.runners]
+    for repeated in sorted({id for id in ids if ids.count(id) > 1}):
+        yield Fault("runners", f"has runner {repeated!r} more than once")
+
+
+def _address_faults(settings: Settings) -> Iterable[Fault]:
+    try:
+        is_loopback = ipaddress.ip_address(settings.bind_address).is_loopback
+    except ValueError:
+        yield Fault("bind_address", f"must be an IP address, not {settings.bind_address!r}")
+        return
+    if not is_loopback and not settings.secrets:
+        yield Fault("bind_address", "is reachable from other machines, which needs admin_secrets to be set")
+
+
+def _read_file(path: Path | None) -> dict[str, Any]:
+    wanted = path or DEFAULT_CONFIG_PATH
+    if path is None and not wanted.exists():
+        return {}
+    try:
+        return tomllib.loads(wanted.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise InvalidSettings([Fault(str(wanted), f"cannot be read as TOML: {exc}")]) from exc
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    known = {field.name: field for field in msgspec.structs.fields(Settings)}
+    found: dict[str, object] = {}
+    for variable, text in environ.items():
+        name = variable.removeprefix(ENV_PREFIX).lower()
+        if not variable.startswith(ENV_PREFIX):
+            continue
+        if name not in known or name == "runners":
+            raise InvalidSettings([Fault(variable, "names no setting")])
+        found[name] = parse_text(name, text)
+    return found
+
+
+def parse_text(name: str, text: str) -> object:
+    """Return the value that a text from the environment or a flag stands for."""
+    if name.endswith("_secrets"):
+        return [part for part in text.split(",") if part]
+    if name == "port" and text.isdecimal():
+        return int(text)
+    return text
+
+
+def _runners(merged: Mapping[str, Any]) -> list[Runner]:
+    """Parse ``[[runners]]`` and the original's ``[[actors]]``, and report the faults of all of them."""
+    runners, faults = [], []
+    for table in ("runners", "actors"):
+        entries = merged.get(table, [])
+        if not isinstance(entries, list | tuple):
+            raise InvalidSettings([Fault(table, "must be an array of tables")])
+        for index, entry in enumerate(entries):
+            try:
+                runners.append(Runner.from_data(entry))
+            except InvalidInput as exc:
+                faults += [Fault(f"{table}[{index}].{fault.path}", fault.message) for fault in exc.faults]
+    if faults:
+        raise InvalidSettings(faults)
+    return runners

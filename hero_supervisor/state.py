@@ -1,0 +1,154 @@
+"""The state directory: which runners exist and which of them are to run, across restarts and reboots.
+
+::
+
+    lock           held while a supervisor runs; contains its process id
+    runners.json   the definitions and the desired state
+    runner.env     environment for every runner that other users may not read
+    redis/         data of the private Redis
+
+systemd knows what runs; this directory knows what should. A file is replaced as a whole (temporary file, fsync,
+rename), so a crash leaves the old content or the new, and a file that cannot be read is never overwritten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from .errors import CorruptRecord, Fault, InvalidSettings, StateLocked
+from .runner import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+class Desired(StrEnum):
+    """What an operator last asked of a runner."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class StoredRunner(msgspec.Struct, frozen=True, kw_only=True):
+    """A runner as it is kept on disk."""
+
+    definition: Runner
+    desired: Desired = Desired.STOPPED
+
+
+class _Content(msgspec.Struct, frozen=True, kw_only=True):
+    runners: list[StoredRunner]
+    version: int = 1
+
+
+_VERSION: Final = 1
+
+
+class StateDirectory:
+    """Owner of the state directory. Use: ``open``, then ``load``, then ``save`` after every change, ``close``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock_fd: int | None = None
+        self._saving = asyncio.Lock()
+        # Saves are numbered: how many were asked for, and up to which one the file is current.
+        self._asked = 0
+        self._done = 0
+
+    @property
+    def environment_file(self) -> Path:
+        """File with the environment of all runners; systemd reads it at every start of one."""
+        return self.path / "runner.env"
+
+    @property
+    def redis_path(self) -> Path:
+        """Directory for the data of the private Redis."""
+        return self.path / "redis"
+
+    def open(self) -> None:
+        """Create the directory if need be and take its lock.
+
+        Raises:
+            StateLocked: Another supervisor holds it.
+            InvalidSettings: The directory cannot be used.
+        """
+        try:
+            self.redis_path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise InvalidSettings([Fault("state_dir", f"{self.path} cannot be used: {exc.strerror}")]) from exc
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            pid = os.read(fd, 20).decode(errors="replace").strip()
+            os.close(fd)
+            raise StateLocked(
+                f"cannot use state directory {self.path}: the supervisor with process id {pid} uses it",
+                hint="stop that supervisor, or give this one its own --state-dir and --namespace",
+                pid=pid,
+            ) from exc
+        os.ftruncate(fd, 0)
+        os.write(fd, str(os.getpid()).encode())
+        self._lock_fd = fd
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    def load(self) -> dict[str, StoredRunner]:
+        """Return the stored runners by id, in the order in which they were added.
+
+        Raises:
+            CorruptRecord: The file is not one that we wrote; it is left as it is.
+        """
+        path = self.path / "runners.json"
+        try:
+            content = msgspec.json.decode(path.read_bytes(), type=_Content)
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.DecodeError) as exc:
+            raise CorruptRecord(f"cannot read {path}: {exc}", hint="restore it from a copy, or move it away") from exc
+        if content.version != _VERSION:
+            raise CorruptRecord(f"cannot read {path}: it has version {content.version}, this program knows {_VERSION}")
+        return {stored.definition.id: stored for stored in content.runners}
+
+    async def save(self, runners: Mapping[str, StoredRunner]) -> None:
+        """Replace what is stored, and return when it is on disk. Saves that meet share one replacement."""
+        self._asked += 1
+        number = self._asked
+        async with self._saving:
+            if self._done >= number:
+                return  # the one before us began after we had been asked, so it wrote what we want written
+            number = self._asked
+            content = _Content(runners=list(runners.values()))
+            data = msgspec.json.format(msgspec.json.encode(content), indent=2)
+            await asyncio.to_thread(self._replace, self.path / "runners.json", data)
+            self._done = number
+
+    def write_environment(self, variables: Mapping[str, str]) -> None:
+        """Replace the environment file of the runners."""
+        lines = [f'{name}="{_escape(value)}"\n' for name, value in variables.items()]
+        self._replace(self.environment_file, "".join(lines).encode())
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        temporary = path.with_suffix(".new")
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def _escape(value: str) -> str:
+    """Escape for double quotes in an environment file (systemd.exec(5), EnvironmentFile=)."""
+    return value.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,10 @@
+"""systemd over D-Bus: the only package that imports a D-Bus library.
+
+``manager.py`` has the verbs; ``bus.py`` keeps a connection to the manager; ``connection.py`` is one connection;
+``library.py`` is the D-Bus library, mended; ``unit_jobs.py`` waits for unit jobs; ``unit_status.py`` reads statuses;
+``start_failures.py`` and ``refusals.py`` turn what systemd says into our errors.
+"""
+
+from .manager import SystemdManager
+
+__all__ = ["SystemdManager"]

@@ -1,0 +1,389 @@
+"""``SystemdManager``: starts, stops and looks at units of one systemd manager. It owns the bus connection.
+
+**References.** A unit that has ended stays loaded, with its result, as long as our connection references it: units are
+started with ``AddRef``, others are referenced when they are adopted or stopped. systemd counts references, so each
+unit is referenced once; ``_held`` says which. They are gone with the connection and are taken again with the next.
+
+**Start.** ``StartTransientUnit`` → wait for the unit job → read the status: three round trips. Only when systemd says
+UnitExists is there a look at what is in the way: what has ended is cleared away, what runs is an error. If the manager
+re-executes itself under the call, what it knows of the unit tells whether the call was carried out.
+
+**A start that failed** leaves the unit loaded, so that its status tells why; the next start, or a stop, clears it away.
+If its program was never executed it is also stopped, for its ``Restart=`` would try the same again and again. If it
+ran but ended before it was ready, ``Restart=`` is left to do its work.
+
+**Cancellation and deadlines** leave the unit job to go on in systemd: ask for the status, or stop the unit.
+
+Nothing here serialises: starting and stopping one unit at once is for the caller to prevent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from hero_supervisor.errors import (
+    Conflict,
+    HeroError,
+    NotFound,
+    OperationTimeout,
+    SystemdRefused,
+    SystemdUnavailable,
+    UnitExists,
+)
+from hero_supervisor.unit import UnitStatus
+
+from .bus import CALL_TIMEOUT_S, MANAGER_INTERFACE, MANAGER_PATH, ManagerAbsent, SystemdBus, address_of
+from .connection import Call
+from .start_failures import never_ran, start_failure
+from .unit_jobs import LOOK_INTERVAL_S, UNSEEN, UnitJobs
+from .unit_status import ACTIVE_STATE, JOB, LEFT_INACTIVE, get_property, read_properties, read_status, value_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hero_supervisor.unit import TransientUnit
+
+    from .connection import Connection
+    from .library import Library
+
+#: The first version that has all that we use (Debian 12).
+MIN_VERSION: Final = 252
+
+#: Seconds that a unit job may take beside the unit's own timeouts: systemd enforces those, we only back them up.
+MARGIN_S: Final = 15.0
+
+#: How often a start is sent: again after clearing away what was left over, and when the manager re-executed itself.
+MAX_STARTS: Final = 3
+
+
+class SystemdManager:
+    """Starts, stops and looks at transient units. Use it as ``async with``, or ``open`` and ``close`` it."""
+
+    def __init__(
+        self,
+        *,
+        user: bool = False,
+        address: str | None = None,
+        library: Library | None = None,
+        call_timeout_s: float = CALL_TIMEOUT_S,
+        look_interval_s: float = LOOK_INTERVAL_S,
+    ) -> None:
+        """Prepare; nothing is contacted before ``open``.
+
+        Args:
+            user: This user's manager instead of the system's.
+            address: D-Bus address of the bus the manager is on; that manager's usual bus when not given.
+            library: The D-Bus library; the best installed one when not given.
+            call_timeout_s: Seconds for each reply of the manager.
+            look_interval_s: Seconds between two looks at a unit job that nothing is heard of.
+        """
+        self._bus = SystemdBus(address or address_of(user=user), self, library=library, call_timeout_s=call_timeout_s)
+        self._jobs = UnitJobs(self._is_job_gone, look_interval_s=look_interval_s)
+        self._held: set[str] = set()
+        self._version = 0
+        self._watchers: list[Callable[[bool], None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Connect, and keep connected until ``close``.
+
+        Raises:
+            SystemdUnavailable: There is no manager to be reached, or it is older than 252.
+            PermissionDenied: The bus does not let us in.
+        """
+        await self._bus.open()
+        try:
+            self._version = await self._read_version()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Disconnect. Units run on; those that have ended are unloaded by systemd unless they failed."""
+        self._watchers.clear()
+        await self._bus.close()
+        self._held.clear()
+
+    @property
+    def version(self) -> int:
+        """Version of systemd, as in 252; 0 before ``open``."""
+        return self._version
+
+    @property
+    def connected(self) -> bool:
+        """Whether the manager can be asked now."""
+        return self._bus.connected
+
+    def watch_connection(self, watcher: Callable[[bool], None]) -> None:
+        """Call ``watcher`` with False when the connection is lost and with True when it can be used again.
+
+        After the latter, look at all units: what happened meanwhile was not seen. It must not raise.
+        """
+        self._watchers.append(watcher)
+
+    # -- verbs ---------------------------------------------------------------------------------------------------
+
+    async def start(self, unit: TransientUnit) -> UnitStatus:
+        """Start a unit and wait until systemd calls it started.
+
+        Args:
+            unit: What to start. Left-overs of an earlier run under its name are cleared away.
+
+        Returns:
+            The status right after; a program that ended at once was started all the same.
+
+        Raises:
+            UnitExists: A unit of this name runs, or has a unit file.
+            CommandNotExecutable: Its program does not exist or cannot be executed.
+            UnitFailed: It ended, or ran out of time, before it was ready.
+            Conflict: A stop came in between.
+            OperationTimeout: Nothing was heard in time; it is still starting.
+            SystemdUnavailable: The connection is, or was, lost; it may be starting.
+            SystemdRefused: systemd does not accept a property; the text names it.
+            PermissionDenied: We may not start units.
+
+        Source: org.freedesktop.systemd1(5).
+        """
+        ask = partial(self._ask_start, unit)
+        purpose, timeout_s = f"start unit '{unit.name}'", unit.start_timeout_s + MARGIN_S
+        job_result = await self._jobs.outcome(ask, purpose=purpose, timeout_s=timeout_s)
+        status = await self.status(unit.name)
+        if job_result == UNSEEN:
+            job_result = "done" if status.result == "success" else "failed"
+        if job_result == "done":
+            return status
+        if never_ran(status) and status.is_running:
+            with contextlib.suppress(HeroError):  # why it did not start is what matters
+                await self._stop(unit.name, timeout_s=unit.stop_timeout_s)
+        raise await asyncio.to_thread(start_failure, unit, job_result, status)
+
+    async def stop(self, unit_name: str, *, timeout_s: float) -> UnitStatus:
+        """Stop a unit, wait until it has ended and free its name.
+
+        Args:
+            unit_name: Name of the unit; it need not be loaded.
+            timeout_s: The unit's own stop timeout; systemd kills it when that is over.
+
+        Returns:
+            Its last status, whose ``result`` says how it ended ('timeout' when it had to be killed); an inactive
+            one when it was not loaded.
+
+        Raises:
+            Conflict: A start came in between.
+            OperationTimeout: Nothing was heard in time; it is still stopping.
+            SystemdUnavailable: The connection is, or was, lost; it may be stopping.
+            PermissionDenied: We may not stop units.
+        """
+        # Without a reference a unit that has ended is gone before its result can be read.
+        if not await self._hold(unit_name):
+            return UnitStatus(unit_name)
+        if await self._stop(unit_name, timeout_s=timeout_s) == "canceled":
+            raise Conflict(f"cannot stop unit '{unit_name}': a later start canceled it", unit=unit_name)
+        status = await self.status(unit_name)
+        if not status.is_running:
+            await self._release(unit_name)
+        return status
+
+    async def status(self, unit_name: str) -> UnitStatus:
+        """Return the status of a unit; an inactive one when it is not loaded. Loads nothing.
+
+        Raises:
+            SystemdUnavailable: The connection is, or was, lost.
+        """
+        if unit_name not in self._held and not await self._is_loaded(unit_name):
+            return UnitStatus(unit_name)
+        return await read_status(self._bus.call_together, unit_name)
+
+    async def adopt(self, pattern: str) -> list[UnitStatus]:
+        """Reference all loaded units whose names match a glob pattern, and return their statuses by name.
+
+        Raises:
+            SystemdUnavailable: The connection is, or was, lost.
+        """
+        call = _to_manager(
+            f"list the units '{pattern}'", "ListUnitsByPatterns", "asas", [], [pattern], returns="a(ssssssouso)"
+        )
+        (rows,) = await self._bus.call(call)
+        names = sorted(row[0] for row in rows)
+        held = await _all([self._hold(name) for name in names])
+        return await _all([self.status(name) for name, is_held in zip(names, held, strict=True) if is_held])
+
+    # -- what the bus tells ----------------------------------------------------------------------------------------
+
+    def on_job_removed(self, path: str, result: str) -> None:
+        """Pass on that a unit job ended."""
+        self._jobs.on_removed(path, result)
+
+    def on_doubt(self) -> None:
+        """Pass on that signals may have been missed."""
+        self._jobs.on_doubt()
+
+    def on_loss(self, loss: SystemdUnavailable) -> None:
+        """Pass on that the connection is lost."""
+        self._jobs.on_loss(loss)
+        for watcher in self._watchers:
+            watcher(False)  # noqa: FBT003  # the one thing it is told
+
+    async def restore(self, connection: Connection) -> None:
+        """Take our references again: systemd dropped them with the old connection."""
+        for name in sorted(self._held):
+            try:
+                await connection.ask(_ref(name), timeout_s=CALL_TIMEOUT_S)
+            except NotFound:
+                self._held.discard(name)
+
+    def on_restored(self) -> None:
+        """Pass on that the connection can be used again."""
+        for watcher in self._watchers:
+            watcher(True)  # noqa: FBT003
+
+    # -- starting and stopping -------------------------------------------------------------------------------------
+
+    async def _ask_start(self, unit: TransientUnit) -> str:
+        """Queue the start of a unit and return the path of its unit job; '' when that has ended unseen."""
+        since_usec = time.monotonic_ns() // 1000  # systemd's monotonic times are of the same clock
+        for _ in range(MAX_STARTS):
+            try:
+                return await self._start_transient(unit)
+            except UnitExists:
+                await self._clear_away(unit.name)
+            except ManagerAbsent:
+                path = await self._started_meanwhile(unit.name, since_usec)
+                if path is not None:
+                    return path
+        text = "a unit of this name is loaded and cannot be unloaded"
+        raise UnitExists(f"cannot start unit '{unit.name}': {text}", unit=unit.name)
+
+    async def _start_transient(self, unit: TransientUnit) -> str:
+        variant = self._bus.library.variant
+        properties = [[prop.name, variant(prop.signature, prop.value)] for prop in unit.properties]
+        body: tuple[object, ...] = (unit.name, "fail", properties, [])
+        call = _to_manager(f"start unit '{unit.name}'", "StartTransientUnit", "ssa(sv)a(sa(sv))", *body, returns="o")
+        was_held = unit.name in self._held
+        # Before the call: when we are cancelled inside it, or hear no reply, the reference may be ours already.
+        self._held.add(unit.name)
+        try:
+            (path,) = await self._bus.call(call, repeat=False)
+        except (SystemdUnavailable, OperationTimeout):
+            raise
+        except HeroError:
+            if not was_held:
+                self._held.discard(unit.name)
+            raise
+        return str(path)
+
+    async def _clear_away(self, unit_name: str) -> None:
+        """Unload a unit that has ended.
+
+        Raises:
+            UnitExists: It has not ended.
+        """
+        if not await self._is_loaded(unit_name):
+            return
+        (state,) = await read_properties(self._bus.call_together, unit_name, [ACTIVE_STATE])
+        if state not in {"inactive", "failed"}:
+            text = f"cannot start unit '{unit_name}': it is {state} already"
+            raise UnitExists(text, unit=unit_name, active_state=state)
+        await self._release(unit_name)
+
+    async def _started_meanwhile(self, unit_name: str, since_usec: int) -> str | None:
+        """Return the path of the unit job of a start whose reply was lost, '' when that ended, None without one."""
+        if not await self._is_loaded(unit_name):
+            return None
+        job, left_inactive_usec = await read_properties(self._bus.call_together, unit_name, [JOB, LEFT_INACTIVE])
+        job_id, path = job
+        if job_id:
+            return str(path)
+        return "" if left_inactive_usec >= since_usec else None
+
+    async def _stop(self, unit_name: str, *, timeout_s: float) -> str:
+        """Stop a unit and return the result of the unit job."""
+        purpose = f"stop unit '{unit_name}'"
+
+        async def ask() -> str:
+            call = _to_manager(purpose, "StopUnit", "ss", unit_name, "replace", returns="o")
+            (path,) = await self._bus.call(call)
+            return str(path)
+
+        # The unit's stop timeout counts twice: systemd waits as long again after SIGKILL.
+        return await self._jobs.outcome(ask, purpose=purpose, timeout_s=2 * timeout_s + MARGIN_S)
+
+    async def _is_job_gone(self, path: str) -> bool:
+        try:
+            await self._bus.call(
+                get_property(path, "org.freedesktop.systemd1.Job", "State", purpose="look at a unit job")
+            )
+        except NotFound:
+            return True
+        return False
+
+    # -- references ------------------------------------------------------------------------------------------------
+
+    async def _is_loaded(self, unit_name: str) -> bool:
+        call = _to_manager(f"find unit '{unit_name}'", "GetUnit", "s", unit_name, returns="o")
+        try:
+            await self._bus.call(call)
+        except NotFound:
+            return False
+        return True
+
+    async def _hold(self, unit_name: str) -> bool:
+        """Reference a unit unless we do already; return whether it is loaded."""
+        if unit_name in self._held:
+            return True
+        self._held.add(unit_name)
+        try:
+            await self._bus.call(_ref(unit_name))
+        except NotFound:
+            self._held.discard(unit_name)
+            return False
+        except HeroError:
+            self._held.discard(unit_name)
+            raise
+        return True
+
+    async def _release(self, unit_name: str) -> None:
+        """Forget a unit's failure and our reference to it: systemd unloads it, and its name is free."""
+        self._held.discard(unit_name)
+        for member in ("ResetFailedUnit", "UnrefUnit"):
+            call = _to_manager(f"unload unit '{unit_name}'", member, "s", unit_name)
+            with contextlib.suppress(NotFound, SystemdRefused):  # it is unloaded already, or not referenced by us
+                await self._bus.call(call)
+
+    async def _read_version(self) -> int:
+        call = get_property(MANAGER_PATH, MANAGER_INTERFACE, "Version", purpose="read systemd's version")
+        text = str(value_in(await self._bus.call(call), "Version", "s"))
+        found = re.match(r"\D{0,20}(\d{1,9})", text)
+        version = int(found[1]) if found else 0
+        if version < MIN_VERSION:
+            reason = f"its version '{text}' is older than {MIN_VERSION}"
+            raise SystemdUnavailable(f"cannot use this systemd: {reason}", version=version)
+        return version
+
+
+def _to_manager(purpose: str, member: str, signature: str, *body: object, returns: str = "") -> Call:
+    return Call(purpose, MANAGER_PATH, MANAGER_INTERFACE, member, signature, body, returns)
+
+
+def _ref(unit_name: str) -> Call:
+    return _to_manager(f"reference unit '{unit_name}'", "RefUnit", "s", unit_name)
+
+
+async def _all(coroutines: Sequence[Any]) -> list[Any]:
+    """Run coroutines together and return their results; when one fails, the others have ended before it is raised."""
+    results = await asyncio.gather(*coroutines, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results

@@ -1,0 +1,134 @@
+"""Reading a unit's status: which properties, how to get them cheaply, and as of one moment.
+
+The manager answers calls in order, so the reads of one unit are sent together and cost one round trip. Rejected:
+``GetAll`` (303 properties, 3.5 ms) and PropertiesChanged (a dozen signals for each start).
+
+Between two reads a process may exit. The time of the last state change, which changes with every state, is read first
+and last: when it differs the reads are done again. A unit that runs has no end to report, so only the others'
+``Result`` and exit status are read, in a second round trip.
+
+Asking for a property of a unit that is not loaded makes systemd load an empty one. The caller makes sure that it is:
+it holds a reference, or has asked ``GetUnit`` first.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from hero_supervisor.errors import SystemdRefused
+from hero_supervisor.unit import UnitStatus
+
+from .bus import MANAGER_PATH
+from .connection import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    Ask = Callable[[Sequence[Call]], Awaitable[list[Sequence[Any]]]]
+
+PROPERTIES_INTERFACE: Final = "org.freedesktop.DBus.Properties"
+_UNIT: Final = "org.freedesktop.systemd1.Unit"
+_SERVICE: Final = "org.freedesktop.systemd1.Service"
+
+#: How often a status is read again because the unit keeps changing under us; then the last one has to do.
+MAX_READS: Final = 5
+
+
+class Read(NamedTuple):
+    """One property to read: our name for it, its interface, D-Bus name and D-Bus type."""
+
+    field: str
+    interface: str
+    name: str
+    signature: str
+
+
+_CHANGED: Final = Read("state_change_usec", _UNIT, "StateChangeTimestamp", "t")
+_STATE: Final = (
+    Read("active_state", _UNIT, "ActiveState", "s"),
+    Read("sub_state", _UNIT, "SubState", "s"),
+    Read("main_pid", _SERVICE, "MainPID", "u"),
+    Read("invocation_id", _UNIT, "InvocationID", "ay"),
+    Read("restarts", _SERVICE, "NRestarts", "u"),
+)
+_END: Final = (
+    Read("result", _SERVICE, "Result", "s"),
+    Read("exec_main_code", _SERVICE, "ExecMainCode", "i"),
+    Read("exec_main_status", _SERVICE, "ExecMainStatus", "i"),
+)
+#: For the caller's own reads.
+ACTIVE_STATE: Final = _STATE[0]
+JOB: Final = Read("job", _UNIT, "Job", "(uo)")
+LEFT_INACTIVE: Final = Read("left_inactive_usec", _UNIT, "InactiveExitTimestampMonotonic", "t")
+
+
+def unit_path(unit_name: str) -> str:
+    """Return the object path of a unit: every byte that is no letter or digit becomes ``_`` and its two hex digits.
+
+    A digit at the beginning is escaped as well. Source: sd_bus_path_encode(3).
+    """
+    escaped = re.sub(rb"[^A-Za-z0-9]|^[0-9]", _escape, unit_name.encode())
+    return f"{MANAGER_PATH}/unit/{escaped.decode() or '_'}"
+
+
+def _escape(found: re.Match[bytes]) -> bytes:
+    return b"_%02x" % ord(found[0])
+
+
+def get_property(path: str, interface: str, name: str, *, purpose: str) -> Call:
+    """Return the call that reads a property. Check what it answers with ``value_in``."""
+    return Call(purpose, path, PROPERTIES_INTERFACE, "Get", "ss", (interface, name), "v")
+
+
+def value_in(values: Sequence[Any], name: str, signature: str) -> Any:
+    """Return the value in the answer to ``get_property``.
+
+    Raises:
+        SystemdRefused: It is not of the type that this property has.
+    """
+    (variant,) = values
+    if variant.signature != signature:
+        text = f"it has the type '{variant.signature}' instead of '{signature}'"
+        raise SystemdRefused(f"cannot use the property {name} that systemd sent: {text}", property=name)
+    return variant.value
+
+
+async def read_properties(ask: Ask, unit_name: str, reads: Sequence[Read]) -> list[Any]:
+    """Return the values of some properties of a loaded unit, in one round trip.
+
+    Raises:
+        HeroError: As ``SystemdBus.call``.
+    """
+    path, purpose = unit_path(unit_name), f"read the status of unit '{unit_name}'"
+    calls = [get_property(path, read.interface, read.name, purpose=purpose) for read in reads]
+    answers = await ask(calls)
+    return [value_in(values, read.name, read.signature) for read, values in zip(reads, answers, strict=True)]
+
+
+async def read_status(ask: Ask, unit_name: str) -> UnitStatus:
+    """Return the status of a loaded unit, as of one moment.
+
+    Raises:
+        HeroError: As ``SystemdBus.call``.
+    """
+    for _ in range(MAX_READS - 1):
+        status, is_of_one_moment = await _read_once(ask, unit_name)
+        if is_of_one_moment:
+            return status
+    return (await _read_once(ask, unit_name))[0]
+
+
+async def _read_once(ask: Ask, unit_name: str) -> tuple[UnitStatus, bool]:
+    before, *state, after = await read_properties(ask, unit_name, (_CHANGED, *_STATE, _CHANGED))
+    if state[:2] == ["active", "running"]:
+        return _status(unit_name, state, (), after), before == after
+    *end, after = await read_properties(ask, unit_name, (*_END, _CHANGED))
+    return _status(unit_name, state, end, after), before == after
+
+
+def _status(unit_name: str, state: Sequence[Any], end: Sequence[Any], changed_usec: int) -> UnitStatus:
+    fields = [read.field for read in (*_STATE, *_END)]
+    values = dict(zip(fields, (*state, *end), strict=False))  # a unit that runs has no end
+    values["invocation_id"] = bytes(values["invocation_id"]).hex()
+    return UnitStatus(name=unit_name, state_change_usec=changed_usec, **values)

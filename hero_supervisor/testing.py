@@ -1,0 +1,86 @@
+"""Stand-ins for systemd and the journal, for tests of this package and of programs that use it."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import time
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .errors import CommandNotExecutable, UnitExists
+from .unit import TransientUnit, UnitStatus
+
+if TYPE_CHECKING:
+    from .records import LogRecord
+
+
+class InMemoryProcessManager:
+    """Keeps units in memory and runs nothing. It knows only whether a command exists."""
+
+    def __init__(self) -> None:
+        #: Every unit that was started, in order.
+        self.started: list[TransientUnit] = []
+        self._units: dict[str, UnitStatus] = {}
+
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def close(self) -> None:
+        """Do nothing; units run on."""
+
+    async def start(self, unit: TransientUnit) -> UnitStatus:
+        """Call a unit running."""
+        if unit.name in self._units and self._units[unit.name].is_running:
+            raise UnitExists(f"cannot start unit {unit.name}: it runs already", unit=unit.name)
+        program = _program_of(unit)
+        if program.startswith("/") and not os.access(program, os.X_OK):
+            raise CommandNotExecutable(f"cannot start unit {unit.name}: {program} does not exist", command=program)
+        self.started.append(unit)
+        self._units[unit.name] = UnitStatus(
+            name=unit.name,
+            active_state="active",
+            sub_state="running",
+            main_pid=100_000 + len(self.started),
+            invocation_id=uuid.uuid4().hex,
+            state_change_usec=time.time_ns() // 1000,
+        )
+        return self._units[unit.name]
+
+    async def stop(self, unit_name: str, *, timeout_s: float) -> UnitStatus:
+        """Call a unit stopped."""
+        _ = timeout_s
+        status = self._units.pop(unit_name, UnitStatus(unit_name))
+        return replace(status, active_state="inactive", sub_state="dead", main_pid=0)
+
+    async def status(self, unit_name: str) -> UnitStatus:
+        """Return the status of a unit; an inactive one when it was not started."""
+        return self._units.get(unit_name, UnitStatus(unit_name))
+
+    async def adopt(self, pattern: str) -> list[UnitStatus]:
+        """Return the units whose names match a glob pattern."""
+        return [status for name, status in self._units.items() if fnmatch.fnmatchcase(name, pattern)]
+
+
+class InMemoryLogSource:
+    """Returns the records that were put into ``records``."""
+
+    def __init__(self) -> None:
+        #: Records by unit name, oldest first.
+        self.records: dict[str, list[LogRecord]] = {}
+
+    async def read(
+        self, unit_name: str, *, lines: int, after_cursor: str | None = None, job_id: str | None = None
+    ) -> list[LogRecord]:
+        """Return records of a unit, oldest first."""
+        found = [record for record in self.records.get(unit_name, []) if job_id in {None, record.job_id}]
+        if after_cursor is None:
+            return found[-lines:]
+        cursors = [record.cursor for record in found]
+        return found[cursors.index(after_cursor) + 1 :][:lines]
+
+
+def _program_of(unit: TransientUnit) -> str:
+    commands: Any = next(found.value for found in unit.properties if found.name == "ExecStartEx")
+    return str(commands[0][0])

@@ -1,0 +1,201 @@
+"""The supervisor on a real Redis, with units in memory: what it promises across calls and restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hero_supervisor import errors
+from hero_supervisor.builder import SupervisorBuilder
+from hero_supervisor.job import Job, JobStatus
+from hero_supervisor.records import RunnerState
+from hero_supervisor.runner import Executor, Runner
+from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from hero_supervisor.supervisor import Supervisor
+
+A = Runner(id="a", command=("/bin/true",))
+B = Runner(id="b", executor=Executor.SHELL)
+
+Build = Callable[[], SupervisorBuilder]
+
+
+@pytest.fixture
+def processes() -> InMemoryProcessManager:
+    return InMemoryProcessManager()
+
+
+@pytest.fixture
+def build(processes: InMemoryProcessManager, redis_url: str, namespace: str, tmp_path: Path) -> Build:
+    """Make builders of supervisors that share one Redis, one state directory and one systemd."""
+
+    def builder() -> SupervisorBuilder:
+        builder = SupervisorBuilder().redis_url(redis_url).namespace(namespace).state_dir(tmp_path / "state")
+        return builder.process_manager(processes).log_source(InMemoryLogSource())
+
+    return builder
+
+
+@pytest.fixture
+async def supervisor(build: Build) -> AsyncIterator[Supervisor]:
+    async with await build().build() as supervisor:
+        yield supervisor
+
+
+async def test_an_added_runner_is_listed_and_stopped(supervisor: Supervisor) -> None:
+    status = await supervisor.add_runner(A)
+    assert (status.id, status.status, status.main_pid) == ("a", RunnerState.STOPPED, None)
+    await supervisor.add_runner(B)
+    assert await supervisor.list_runners() == ["a", "b"]
+
+
+async def test_a_second_runner_of_the_same_id_is_refused(supervisor: Supervisor) -> None:
+    await supervisor.add_runner(A)
+    with pytest.raises(errors.RunnerExists, match="cannot add runner 'a': it exists already"):
+        await supervisor.add_runner(A)
+
+
+async def test_a_runner_built_in_code_is_checked(supervisor: Supervisor) -> None:
+    with pytest.raises(errors.InvalidRunner):
+        await supervisor.add_runner(Runner(id="A", command=("/bin/true",)))
+
+
+async def test_start_and_stop_change_the_status(supervisor: Supervisor) -> None:
+    await supervisor.add_runner(A)
+    assert (await supervisor.start_runner("a")).status is RunnerState.RUNNING
+    assert (await supervisor.stop_runner("a")).status is RunnerState.STOPPED
+
+
+async def test_starting_a_running_runner_changes_nothing(supervisor: Supervisor) -> None:
+    await supervisor.add_runner(A)
+    first = await supervisor.start_runner("a")
+    assert await supervisor.start_runner("a") == first
+
+
+async def test_a_restart_is_a_new_run(supervisor: Supervisor) -> None:
+    await supervisor.add_runner(A)
+    first = await supervisor.start_runner("a")
+    second = await supervisor.restart_runner("a")
+    assert second.status is RunnerState.RUNNING
+    assert second.invocation_id != first.invocation_id
+
+
+@pytest.mark.parametrize(
+    "operation", ["start_runner", "stop_runner", "restart_runner", "remove_runner", "get_runner_status"]
+)
+async def test_an_unknown_runner_is_named(supervisor: Supervisor, operation: str) -> None:
+    with pytest.raises(errors.RunnerNotFound, match="'nobody'"):
+        await getattr(supervisor, operation)("nobody")
+
+
+async def test_a_removed_runner_is_stopped_and_forgotten(
+    supervisor: Supervisor, processes: InMemoryProcessManager
+) -> None:
+    await supervisor.add_runner(A)
+    await supervisor.start_runner("a")
+    await supervisor.remove_runner("a")
+    assert await supervisor.list_runners() == []
+    assert await processes.adopt("*-runner-*") == []
+
+
+async def test_all_runners_are_started_though_one_cannot_be(supervisor: Supervisor) -> None:
+    for runner in (A, Runner(id="bad", command=("/no/such/program",)), B):
+        await supervisor.add_runner(runner)
+    outcomes = await supervisor.start_all()
+    assert [(outcome.id, outcome.status, outcome.kind) for outcome in outcomes] == [
+        ("a", RunnerState.RUNNING, None),
+        ("bad", None, "command-not-executable"),
+        ("b", RunnerState.RUNNING, None),
+    ]
+    summary = await supervisor.get_all_status()
+    assert summary.total == 3
+    assert summary.counts["running"] == 2
+    assert summary.counts["stopped"] == 1
+    assert summary.runners["bad"] is RunnerState.STOPPED
+
+
+async def test_operations_on_one_runner_follow_one_another(supervisor: Supervisor) -> None:
+    await supervisor.add_runner(A)
+    await asyncio.gather(*(supervisor.restart_runner("a") for _ in range(20)), supervisor.stop_runner("a"))
+    assert (await supervisor.get_runner_status("a")).status is RunnerState.STOPPED
+
+
+async def test_the_next_supervisor_knows_the_runners_and_adopts_those_that_run(build: Build) -> None:
+    async with await build().build() as first:
+        await first.add_runner(A)
+        await first.add_runner(B)
+        before = await first.start_runner("a")
+    async with await build().build() as second:
+        assert await second.list_runners() == ["a", "b"]
+        assert await second.get_runner_status("a") == before
+        await second.start_desired()
+        assert await second.get_runner_status("a") == before
+        assert (await second.get_runner_status("b")).status is RunnerState.STOPPED
+
+
+async def test_after_a_reboot_what_was_to_run_runs_again(build: Build, processes: InMemoryProcessManager) -> None:
+    async with await build().build() as first:
+        for runner in (A, B):
+            await first.add_runner(runner)
+            await first.start_runner(runner.id)
+        await first.stop_runner("b")
+    await processes.stop(processes.started[0].name, timeout_s=1)
+    async with await build().build() as second:
+        outcomes = await second.start_desired()
+        assert [(outcome.id, outcome.status) for outcome in outcomes] == [("a", RunnerState.RUNNING)]
+
+
+async def test_declared_runners_are_added_and_meant_to_run(build: Build) -> None:
+    async with await build().runner(A).build() as supervisor:
+        assert [outcome.status for outcome in await supervisor.start_desired()] == [RunnerState.RUNNING]
+    changed = Runner(id="a", command=("/bin/false",))
+    async with await build().runner(changed).build() as supervisor:
+        assert await supervisor.list_runners() == ["a"]
+
+
+async def test_a_second_supervisor_on_the_same_state_is_refused(build: Build, supervisor: Supervisor) -> None:
+    with pytest.raises(errors.StateLocked):
+        await (await build().build()).open()
+    assert await supervisor.list_runners() == []
+
+
+async def test_a_queued_job_is_stored_with_its_runner_and_executor(supervisor: Supervisor) -> None:
+    await supervisor.add_runner(B)
+    job_id = await supervisor.queue_job_to_runner("b", Job(payload="echo hi"))
+    job = await supervisor.get_job(job_id)
+    assert (job.runner, job.executor, job.payload) == ("b", "shell", "echo hi")
+    assert await supervisor.get_job_status(job_id) is JobStatus.DISPATCHED
+    assert [found.id for found in await supervisor.list_jobs(runner="b")] == [job_id]
+
+
+async def test_queueing_the_same_job_again_is_safe_and_another_of_its_id_is_refused(supervisor: Supervisor) -> None:
+    await supervisor.add_runner(B)
+    job = Job(payload="echo hi")
+    await supervisor.queue_job_to_runner("b", job)
+    await supervisor.queue_job_to_runner("b", job)
+    assert len(await supervisor.list_jobs()) == 1
+    with pytest.raises(errors.JobExists):
+        await supervisor.queue_job_to_runner("b", Job(id=job.id, payload="other"))
+
+
+async def test_a_job_for_an_unknown_runner_is_refused(supervisor: Supervisor) -> None:
+    with pytest.raises(errors.RunnerNotFound):
+        await supervisor.queue_job_to_runner("nobody", Job(payload="x"))
+
+
+async def test_an_unknown_job_is_named(supervisor: Supervisor) -> None:
+    with pytest.raises(errors.JobNotFound, match="'j-1'"):
+        await supervisor.get_job_result("j-1")
+
+
+async def test_waiting_for_a_job_nobody_takes_ends_at_the_callers_time(supervisor: Supervisor) -> None:
+    await supervisor.add_runner(B)
+    with pytest.raises(errors.OperationTimeout):
+        await supervisor.queue_and_wait("b", Job(payload="x"), timeout=0.1)

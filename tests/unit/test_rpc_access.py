@@ -1,0 +1,35 @@
+"""Scopes: which secret opens which method."""
+
+from __future__ import annotations
+
+import pytest
+
+from hero_supervisor.errors import PermissionDenied
+from hero_supervisor.rpc.access import Scope, authorise
+from hero_supervisor.settings import Secrets
+
+SECRETS = Secrets(admin=("root",), user=("joe", "jane"), register=("reg",))
+
+
+@pytest.mark.parametrize(
+    ("secret", "highest"),
+    [("root", Scope.ADMIN), ("reg", Scope.REGISTER), ("jane", Scope.USER), ("wrong", Scope.READ), (None, Scope.READ)],
+)
+def test_a_secret_opens_its_scope_and_the_lower_ones(secret: str | None, highest: Scope) -> None:
+    for needed in Scope:
+        if needed <= highest:
+            authorise(SECRETS, secret, needed, "method")
+        else:
+            with pytest.raises(PermissionDenied, match="cannot call method"):
+                authorise(SECRETS, secret, needed, "method")
+
+
+@pytest.mark.parametrize("secret", [None, "", "anything"])
+def test_without_secrets_everything_is_open(secret: str | None) -> None:
+    authorise(Secrets(), secret, Scope.ADMIN, "method")
+
+
+@pytest.mark.parametrize("secret", ["", "ü", "\ud800", "root\0"])
+def test_odd_secrets_are_refused_not_an_accident(secret: str) -> None:
+    with pytest.raises(PermissionDenied):
+        authorise(SECRETS, secret, Scope.ADMIN, "method")
