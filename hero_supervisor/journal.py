@@ -1,6 +1,6 @@
 """Reads the log of units from journald, through one short-lived ``journalctl`` process per read.
 
-    journalctl --output=export --unit=NAME [HERO_JOB=ID] → bytes in small chunks → ExportParser → LogRecord
+    journalctl --output=export --unit=NAME [HERO_JOB_ID=ID] → bytes in small chunks → ExportParser → LogRecord
 
 **Export format**, not JSON: its fields carry their length, so a field of any size can be skipped without being held in
 memory, bytes that are no UTF-8 come as they are, and the cursor stands first. As JSON such a field is a number per
@@ -45,7 +45,7 @@ MAX_READERS: Final = 8
 READ_TIMEOUT_S: Final = 30.0
 
 #: Field by which a worker tags the lines of a job.
-JOB_FIELD: Final = "HERO_JOB"
+JOB_FIELD: Final = "HERO_JOB_ID"
 #: What the journal calls a position: fields of hexadecimal digits.
 CURSOR_PATTERN: Final = r"[a-z]=[0-9a-f]{1,32}(;[a-z]=[0-9a-f]{1,32}){0,15}"
 

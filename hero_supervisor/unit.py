@@ -116,6 +116,7 @@ def render(runner: Runner, site: Site, *, queue: str) -> TransientUnit:
         Property("StartLimitBurst", "u", START_LIMIT_BURST),
         Property("SyslogIdentifier", "s", runner.id),
         Property("LogExtraFields", "aay", _log_fields(runner, site)),
+        Property("KillMode", "s", _kill_mode(runner)),
         *lifetime(start_timeout_s=runner.start_timeout_s, stop_timeout_s=runner.stop_timeout_s),
         *_optional(WorkingDirectory=runner.working_directory, User=runner.user, Group=runner.group),
     ]
@@ -154,11 +155,18 @@ def lifetime(*, start_timeout_s: float, stop_timeout_s: float) -> tuple[Property
     return (
         Property("TimeoutStartUSec", "t", _usec(start_timeout_s)),
         Property("TimeoutStopUSec", "t", _usec(stop_timeout_s)),
-        Property("KillMode", "s", "control-group"),
         Property("SendSIGKILL", "b", True),  # noqa: FBT003  # a property's value, not an argument
         Property("CollectMode", "s", "inactive"),
         Property("AddRef", "b", True),  # noqa: FBT003
     )
+
+
+def _kill_mode(runner: Runner) -> str:
+    """Return who gets SIGTERM first; SIGKILL gets the whole control group in both modes.
+
+    The bundled runner passes a stop on to its job when that has had its grace; SIGTERM for all would end it at once.
+    """
+    return "mixed" if runner.executor else "control-group"
 
 
 def _runner_environment(runner: Runner, site: Site, queue: str) -> Mapping[str, str]:

@@ -7,12 +7,17 @@ Three kinds of connection, because each breaks the others if they share (measure
 - *blocking*: its own single connection, whose read timeout is longer than the block. In a shared pool a few blocked
   runners starve everybody else.
 - *tracking*: a connection that Redis tells of every change to the keys of a prefix (CLIENT TRACKING).
+
+Deadlines are ours, one for the whole of a call (``RedisServer.call``). The library's read timeout goes through
+``asyncio.wait_for``, which before Python 3.12 swallows a cancellation that comes as the sending ends: a cancelled
+task would go on for ever. It also bounds each step, so that a call may take four times as long as it says.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
@@ -26,9 +31,9 @@ from redis.backoff import NoBackoff
 from hero_supervisor.errors import CorruptRecord, Fault, HeroError, InvalidSettings, PermissionDenied, RedisUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
-#: Longest time for a connection to be made, for a reply, and for a free connection of the pool; seconds.
+#: Default of ``RedisServer.timeout_s``.
 TIMEOUT_S: Final = 5.0
 #: Connections for commands. Redis does one thing at a time, so more would only queue there.
 MAX_CONNECTIONS: Final = 16
@@ -51,6 +56,8 @@ class RedisServer:
     #: Host and port, or the path of the socket: what messages call it. Never has the password.
     address: str
     _options: Mapping[str, Any] = field(repr=False)
+    #: Longest time of a call, from waiting for a free connection to its answer, in seconds.
+    timeout_s: float = TIMEOUT_S
 
     @classmethod
     def at(cls, url: str) -> Self:
@@ -73,9 +80,9 @@ class RedisServer:
         """Return a client for commands that answer at once; close it with ``aclose``."""
         return self._client(max_connections=MAX_CONNECTIONS)
 
-    def blocking(self, block_s: float) -> Redis:
-        """Return a client for one blocking command at a time, of at most ``block_s`` seconds."""
-        return self._client(max_connections=1, socket_timeout=block_s + TIMEOUT_S)
+    def blocking(self) -> Redis:
+        """Return a client for one blocking command at a time."""
+        return self._client(max_connections=1)
 
     def tracking(self, prefix: str) -> Redis:
         """Return a client that a subscription to ``INVALIDATIONS`` tells of changed keys.
@@ -95,6 +102,26 @@ class RedisServer:
 
         return self._client(max_connections=1, redis_connect_func=track)
 
+    @asynccontextmanager
+    async def call(self, *, block_s: float = 0.0) -> AsyncIterator[None]:
+        """Bound a call and translate its errors.
+
+        When its time has passed, the connection is dropped; the server may have done what it was asked.
+
+        Args:
+            block_s: Seconds that the server itself may wait before it answers, in addition to ``timeout_s``.
+
+        Raises:
+            RedisUnavailable, PermissionDenied, CorruptRecord: See ``errors``.
+        """
+        with self.errors():
+            try:
+                async with asyncio.timeout(self.timeout_s + block_s):
+                    yield
+            except TimeoutError as exc:
+                text = f"cannot use Redis at {self.address}: no answer in {self.timeout_s + block_s:g} s"
+                raise RedisUnavailable(text, address=self.address) from exc
+
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Translate the library's errors into ours.
@@ -111,7 +138,9 @@ class RedisServer:
         except (redis_errors.RedisError, ConnectionError) as exc:
             raise self._translate(exc) from exc
 
-    def _translate(self, exc: Exception) -> HeroError:
+    def _translate(self, exc: BaseException) -> HeroError:
+        while isinstance(exc.__cause__, redis_errors.RedisError):
+            exc = exc.__cause__  # over a unix socket, a refused password comes wrapped as a lost connection
         text = f"cannot use Redis at {self.address}: {exc or type(exc).__name__}"
         denied = (redis_errors.AuthenticationError, redis_errors.AuthorizationError, redis_errors.NoPermissionError)
         if isinstance(exc, denied) or _DENIED.search(str(exc)):
@@ -123,9 +152,9 @@ class RedisServer:
 
     def _client(self, **options: Any) -> Redis:
         defaults: dict[str, Any] = {
-            "timeout": TIMEOUT_S,
-            "socket_timeout": TIMEOUT_S,
-            "socket_connect_timeout": TIMEOUT_S,
+            "timeout": self.timeout_s,
+            "socket_timeout": None,
+            "socket_connect_timeout": self.timeout_s,
             "retry": Retry(NoBackoff(), 0),
             # RESP3 would cost a greeting and change replies; nothing here needs it.
             "protocol": 2,

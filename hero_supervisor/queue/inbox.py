@@ -6,7 +6,7 @@ bounded by Redis, short, and never cancelled; a runner that wants to stop lets i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from .connection import RedisServer
@@ -21,16 +21,16 @@ class JobInbox:
     def __init__(self, server: RedisServer, queue: str) -> None:
         self._server = server
         self._queue = queue
-        self._redis = server.blocking(BLOCK_S)
+        self._redis = server.blocking()
 
     async def take(self) -> str | None:
         """Return the next job id, or ``None`` when there was none for ``BLOCK_S`` seconds. Do not cancel it.
 
         Raises:
-            RedisUnavailable, PermissionDenied, CorruptRecord: See ``RedisServer.errors``.
+            RedisUnavailable, PermissionDenied, CorruptRecord: See ``RedisServer.call``.
         """
-        with self._server.errors():
-            taken = await self._redis.blpop([self._queue], BLOCK_S)
+        async with self._server.call(block_s=BLOCK_S):
+            taken: Any = await self._redis.blpop([self._queue], BLOCK_S)
         # An id that is not text names no job; it is passed on so that somebody reports it.
         return None if taken is None else taken[1].decode(errors="backslashreplace")
 

@@ -44,7 +44,7 @@ class StoredJob(NamedTuple):
 
 
 class JobStore:
-    """The jobs of one namespace on one server. Every method raises what ``RedisServer.errors`` names."""
+    """The jobs of one namespace on one server. Every method raises what ``RedisServer.call`` names."""
 
     def __init__(self, server: RedisServer, keys: Keys) -> None:
         self.keys = keys
@@ -62,7 +62,7 @@ class JobStore:
 
     async def ping(self) -> None:
         """Return when Redis answers and accepts writes."""
-        with self._server.errors():
+        async with self._server.call():
             # Refused like any write on a replica, when memory is full, or when the disk fails; changes nothing.
             await self._redis.lpushx(self.keys.probe, "")
 
@@ -197,13 +197,13 @@ class JobStore:
 
     async def queue_depth(self, queue: str) -> int:
         """Return how many ids a queue holds."""
-        with self._server.errors():
+        async with self._server.call():
             return await self._redis.llen(queue)
 
     # -- inside --------------------------------------------------------------------------------------------------
 
     async def _run(self, script: str, keys: Iterable[str], args: Iterable[str | int]) -> str:
-        with self._server.errors():
+        async with self._server.call():
             answer: bytes = await self._scripts[script](tuple(keys), tuple(args))
         return answer.decode(errors="replace")
 
@@ -213,12 +213,12 @@ class JobStore:
         args: list[str | int] = []
         for name in names:
             args += (name, FIELD_LIMITS[name])
-        with self._server.errors():
+        async with self._server.call():
             found = await self._scripts["read.lua"]([self.keys.job(job_id) for job_id in job_ids], args)
         return [_checked(job_id, values) for job_id, values in zip(job_ids, found, strict=True)]
 
     async def _index(self, first: int, last: int) -> list[tuple[str, float]]:
-        with self._server.errors():
+        async with self._server.call():
             entries: Any = await self._redis.zrevrange(self.keys.job_index, first, last, withscores=True)
         return [(member.decode(errors="replace"), score) for member, score in entries]
 

@@ -166,7 +166,8 @@ class JobWatcher:
             while True:
                 with suppress(HeroError), self._server.errors():
                     async with client.pubsub() as subscription:
-                        await subscription.subscribe(INVALIDATIONS)
+                        async with self._server.call():
+                            await subscription.subscribe(INVALIDATIONS)
                         async for message in subscription.listen():
                             pause_s = FIRST_PAUSE_S
                             self._on_message(message["data"])

@@ -98,6 +98,11 @@ async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 async def test_saves_that_meet_share_one_replacement(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     replaced = []
     replace = state._replace
-    monkeypatch.setattr(state, "_replace", lambda path, data: (replaced.append(path), replace(path, data)))
+
+    def note(path: Path, data: bytes) -> None:
+        replaced.append(path)
+        replace(path, data)
+
+    monkeypatch.setattr(state, "_replace", note)
     await asyncio.gather(*(state.save({}) for _ in range(50)))
     assert len(replaced) == 2  # the first one's, and one for all that came while it was under way
