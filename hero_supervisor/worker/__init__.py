@@ -1,6 +1,5 @@
-"""The bundled runner: takes jobs from its queue, executes their payloads, writes results back.
+"""The bundled runner, ``hero-runner``: takes jobs from one queue and executes them, one at a time.
 
-It speaks the original's list protocol (docs/protocol.md), so it also works under the original supervisor. It knows
-jobs and Redis and nothing of the supervisor: ``loop.py`` is the life of a runner, ``execution.py`` of one job's
-process, ``output.py`` what becomes of what that process prints.
+It speaks the original's list protocol (BLPOP an id, read the hash, write status and result into it), so it also works
+under other supervisors. A tower of its own: it knows jobs and queues, and nothing of the supervisor.
 """

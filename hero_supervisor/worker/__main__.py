@@ -1,4 +1,4 @@
-"""``hero-runner``: the arguments of the bundled runner, and its process's life."""
+"""``hero-runner``: its arguments, its signals, its exit code."""
 
 from __future__ import annotations
 
@@ -10,86 +10,115 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from hero_supervisor.errors import HeroError
+from hero_supervisor.errors import InvalidSettings
 from hero_supervisor.queue.connection import RedisServer
-from hero_supervisor.queue.inbox import JobInbox
 from hero_supervisor.queue.keys import Keys
-from hero_supervisor.queue.store import JobStore
-from hero_supervisor.runner import Executor
 
-from .loop import JobLoop
+from .execute import INTERPRETERS, StopRequest
+from .journal_log import JobLog
+from .runner_loop import RunnerLoop, RunnerOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the bundled runner until SIGTERM or SIGINT."""
-    options = _parser().parse_args(arguments)
-    runner_id = options.actor_id or options.runner_id or os.environ.get("HERO_RUNNER")
-    if not runner_id:
-        _parser().error("the runner's id is required: give RUNNER_ID, or set HERO_RUNNER")
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+def main(words: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; a second signal kills.
+
+    Returns:
+        0 after a stop that lost nothing. Wrong arguments exit with 2.
+    """
+    parser = _parser(os.environ)
+    arguments = parser.parse_args(words)
+    if not arguments.runner_id:
+        parser.error("the id of the runner is needed: as first argument, or in HERO_RUNNER")
     try:
-        asyncio.run(_serve(runner_id, options))
-    except HeroError as exc:
-        sys.exit(f"error: {exc}")
+        server = RedisServer.at(arguments.redis_url)
+    except InvalidSettings as exc:
+        parser.error(str(exc))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    keys = Keys(arguments.namespace)
+    options = RunnerOptions(
+        runner_id=arguments.runner_id,
+        queue=arguments.queue or keys.work_queue(arguments.runner_id),
+        executor=arguments.executor,
+        stop_grace_s=arguments.stop_grace,
+    )
+    asyncio.run(_serve(options, server, keys))
+    return 0
 
 
-async def _serve(runner_id: str, options: argparse.Namespace) -> None:
-    keys = Keys(options.namespace)
-    queue = options.queue or keys.work_queue(runner_id)
-    server = RedisServer.at(options.redis_url)
-    store, inbox = JobStore(server, keys), JobInbox(server, queue)
-    loop = JobLoop(runner_id, queue, store, inbox, Executor(options.executor), stop_grace_s=options.stop_grace)
+async def _serve(options: RunnerOptions, server: RedisServer, keys: Keys) -> None:
+    stop = StopRequest(options.stop_grace_s)
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        stop.make()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, loop.stop)
+        loop.add_signal_handler(number, on_signal)
+    log = JobLog()
     try:
-        await loop.run()
+        await RunnerLoop(options, server, keys, log).run(stop)
     finally:
-        await inbox.aclose()
-        await store.aclose()
+        log.close()
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="hero-runner", description="Takes jobs from a Redis list, executes their payloads, writes results back."
+        prog="hero-runner",
+        description="Take jobs from a Redis queue and execute them, one at a time.",
+        epilog="Options win over environment variables. SIGTERM and SIGINT stop it and lose no job.",
     )
-    parser.add_argument("runner_id", metavar="RUNNER_ID", nargs="?", help="id of this runner; default: $HERO_RUNNER")
-    parser.add_argument("--actor-id", metavar="ID", help="the same, under its older name")
-    variable = os.environ.get
-    parser.add_argument(
+    add = parser.add_argument
+    from_environment = environment.get("HERO_RUNNER", "")
+    add("runner_id", nargs="?", default=from_environment, metavar="ID", help="id of this runner [HERO_RUNNER]")
+    add("--actor-id", dest="runner_id", default=from_environment, metavar="ID", help="the same, in the original's word")
+    add(
         "--redis-url",
+        default=environment.get("HERO_REDIS_URL") or "redis://localhost:6379",
         metavar="URL",
-        default=variable("HERO_REDIS_URL", "redis://localhost:6379"),
-        help="Redis server; default: $HERO_REDIS_URL, else redis://localhost:6379",
+        help="redis://, rediss:// or unix:// [HERO_REDIS_URL, redis://localhost:6379]; arguments are visible to all "
+        "users of the host, so a URL with a password belongs into the variable",
     )
-    parser.add_argument(
+    add(
         "--namespace",
-        default=variable("HERO_NAMESPACE", "hero"),
-        help="first part of all Redis keys; default: $HERO_NAMESPACE, else hero",
+        default=environment.get("HERO_NAMESPACE") or "hero",
+        metavar="NAME",
+        help="what all key names begin with [HERO_NAMESPACE, hero]",
     )
-    parser.add_argument(
+    add(
         "--queue",
-        metavar="KEY",
-        default=variable("HERO_QUEUE"),
-        help="Redis list to take job ids from; default: $HERO_QUEUE, else NAMESPACE:q:work:type:RUNNER_ID",
+        default=environment.get("HERO_QUEUE"),
+        metavar="LIST",
+        help="Redis list to take job ids from [HERO_QUEUE, NAME:q:work:type:ID]",
     )
-    parser.add_argument(
+    add(
         "--executor",
-        choices=[executor.value for executor in Executor],
-        default=Executor.PYTHON.value,
-        help="what interprets payloads of jobs that name no executor; default: python",
+        choices=sorted(INTERPRETERS),
+        default="python",
+        help="what executes the payload of jobs that do not say it themselves [python]",
     )
-    parser.add_argument(
+    add(
         "--stop-grace",
+        type=_seconds,
+        default=8.0,
         metavar="SECONDS",
-        type=float,
-        default=7.0,
-        help="how long the job at hand may go on after SIGTERM before it goes back into the queue; default: 7",
+        help="how long a running job may go on after SIGTERM; then it is killed and goes back into the queue. Should "
+        "be less than the unit's TimeoutStopSec [8]",
     )
+    add("--db-path", metavar="PATH", help="ignored; the original gives it to its runners")
     return parser
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError("must be from 0 to 86400")
+    return seconds
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,113 +1,85 @@
-"""What a job's process prints: the beginning or the end is kept, every line goes to the journal.
-
-Lines are sent to journald's native socket, where they can carry fields of their own, so that the lines of one job can
-be found by ``HERO_JOB_ID``. The sender waits when journald is slow; the process then waits at its full pipe.
-Memory is bounded whatever is printed: a line that does not end is cut into pieces.
-
-Source: systemd.io/JOURNAL_NATIVE_PROTOCOL.
-"""
+"""Pure: what a script prints, kept in bounded memory however much it is."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import sys
-from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-JOURNAL_SOCKET: Final = Path("/run/systemd/journal/socket")
-#: Longest line that is one journal entry, in bytes; far below what a datagram can hold.
-MAX_LINE_BYTES: Final = 32 * 1024
-CHUNK_BYTES: Final = 64 * 1024
+#: Longest piece of a line that is logged at once, in bytes; journald's own limit for lines.
+MAX_LINE_BYTES: Final = 48 * 1024
 
 
-class JournalLog:
-    """Sends lines to the journal, or to standard output where there is none."""
+class Lines:
+    """Cuts a stream of bytes into lines; a longer line comes in several pieces."""
 
-    def __init__(self, path: Path = JOURNAL_SOCKET) -> None:
-        self._socket: socket.socket | None = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        try:
-            self._socket.connect(str(path))
-        except OSError:
-            self.close()
+    def __init__(self, limit: int = MAX_LINE_BYTES) -> None:
+        self._limit = limit
+        self._rest = b""
 
-    def close(self) -> None:
-        """Close the socket."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the lines, without their ends, that ``data`` completes."""
+        *complete, rest = (self._rest + data).split(b"\n")
+        pieces = [piece for line in complete for piece in self._cut(line.removesuffix(b"\r"))]
+        *full, self._rest = self._cut(rest)
+        return pieces + full
 
-    async def send(self, line: bytes, fields: Mapping[str, str]) -> None:
-        """Send one line; a line that journald does not take is lost, as the process must go on."""
-        if self._socket is None:
-            sys.stdout.buffer.write(line + b"\n")
-            sys.stdout.buffer.flush()
-            return
-        with suppress(OSError):
-            await asyncio.get_running_loop().sock_sendall(self._socket, entry(line, fields))
+    def end(self) -> list[bytes]:
+        """Return what came after the last line end, if anything."""
+        rest, self._rest = self._rest, b""
+        return [rest] if rest else []
+
+    def _cut(self, line: bytes) -> list[bytes]:
+        pieces = []
+        start = 0
+        while len(line) - start > self._limit:
+            end = start + self._limit
+            # Not within a character: journald would take the piece for binary data.
+            while end > start + self._limit - 4 and line[end] & 0xC0 == 0x80:
+                end -= 1
+            pieces.append(line[start:end])
+            start = end
+        return [*pieces, line[start:]]
 
 
-def entry(line: bytes, fields: Mapping[str, str]) -> bytes:
-    """Return a journal entry; neither the line nor the fields may contain a newline."""
-    named = [f"{name}={value}".encode() for name, value in fields.items()]
-    return b"\n".join([*named, b"PRIORITY=6", b"MESSAGE=" + line, b""])
+class Head:
+    """The beginning of a stream."""
 
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept = bytearray()
+        self._total = 0
 
-class Stream:
-    """One output of a process: a pipe, the lines sent on from it, and the part that is kept."""
-
-    def __init__(self, log: JournalLog, fields: Mapping[str, str], *, keep: int, keeps_end: bool = False) -> None:
-        """Args: where lines go and their fields; how many bytes are kept, of the beginning or of the end."""
-        self._log = log
-        self._fields = fields
-        self._keep = keep
-        self._keeps_end = keeps_end
-        self._line = bytearray()
-        self.kept = bytearray()
-        #: Bytes that were not kept.
-        self.dropped = 0
-
-    async def read(self, fd: int) -> None:
-        """Read a pipe to its end and close it."""
-        reader = asyncio.StreamReader(limit=CHUNK_BYTES)
-        loop = asyncio.get_running_loop()
-        pipe = open(fd, "rb", buffering=0)  # noqa: ASYNC230, SIM115  # a pipe; the transport closes it
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-        try:
-            while chunk := await reader.read(CHUNK_BYTES):
-                self._keep_part(chunk)
-                await self._send_lines(chunk)
-            if self._line:
-                await self._log.send(bytes(self._line), self._fields)
-        finally:
-            transport.close()
+    def add(self, data: bytes) -> None:
+        """Take more of the stream."""
+        self._total += len(data)
+        self._kept += data[: self._limit - len(self._kept)]
 
     def text(self) -> str:
-        """Return what was kept, with a mark where something is missing."""
-        text = self.kept.decode(errors="replace")
-        if not self.dropped:
-            return text
-        mark = f"[… {self.dropped} bytes are not kept …]"
-        return f"{mark}\n{text}" if self._keeps_end else f"{text}\n{mark}\n"
+        """Return it as at most ``limit`` bytes of UTF-8; what is missing is told at the end."""
+        encoded = self._kept.decode(errors="replace").encode()
+        if len(encoded) <= self._limit and self._total == len(self._kept):
+            return encoded.decode()
+        marker = f"\n… [truncated: {self._total} bytes in all]"
+        room = self._limit - len(marker.encode())
+        return encoded[:room].decode(errors="ignore") + marker
 
-    def _keep_part(self, chunk: bytes) -> None:
-        self.kept += chunk
-        too_many = len(self.kept) - self._keep
-        if too_many > 0:
-            self.dropped += too_many
-            del self.kept[slice(None, too_many) if self._keeps_end else slice(self._keep, None)]
 
-    async def _send_lines(self, chunk: bytes) -> None:
-        self._line += chunk
-        *lines, rest = bytes(self._line).split(b"\n")
-        while len(rest) > MAX_LINE_BYTES:
-            lines.append(rest[:MAX_LINE_BYTES])
-            rest = rest[MAX_LINE_BYTES:]
-        self._line[:] = rest
-        for line in lines:
-            for start in range(0, len(line) or 1, MAX_LINE_BYTES):
-                await self._log.send(line[start : start + MAX_LINE_BYTES], self._fields)
+class Tail:
+    """The end of a stream."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept = bytearray()
+        self._total = 0
+
+    def add(self, data: bytes) -> None:
+        """Take more of the stream."""
+        self._total += len(data)
+        self._kept += data
+        del self._kept[: -self._limit]
+
+    def text(self) -> str:
+        """Return it, from a line's beginning if something is missing before."""
+        kept = bytes(self._kept)
+        if self._total > len(kept):
+            kept = kept.partition(b"\n")[2] or kept
+        return kept.decode(errors="replace")

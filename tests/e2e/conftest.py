@@ -83,9 +83,9 @@ class Service:
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
 
     def add(self, id: str, **definition: Any) -> dict[str, Any]:
-        """Add a runner and start it; a shell that waits for nothing unless the definition says otherwise."""
-        if not definition:
-            definition = {"command": ["/bin/sleep", "infinity"]}
+        """Add a runner and start it; one that sleeps, unless the definition says what it is."""
+        if not {"command", "executor"} & definition.keys():
+            definition["command"] = ["/bin/sleep", "infinity"]
         self.rpc.call("add_runner", {"id": id, **definition})
         return dict(self.rpc.call("start_runner", {"runner": id}))
 

@@ -273,9 +273,12 @@ class Proxy:
 
     async def _cut(self) -> None:
         self._server.close()
-        self._path.unlink()
+        self._path.unlink(missing_ok=True)
         for writer in self._writers:
             writer.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=5)
 
     def cut(self) -> None:
         """Close every connection and let nobody connect."""
@@ -287,12 +290,9 @@ class Proxy:
 
     def close(self) -> None:
         """End the proxy."""
+        self.cut()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
 

@@ -261,9 +261,10 @@ async def test_an_error_reply_becomes_our_error(bus: FakeBus, connection: Connec
         await ask(connection)
 
 
-@pytest.mark.parametrize("signature", ["", "u", "ss"])
-async def test_an_answer_of_other_types_is_refused(signature: str, bus: FakeBus, connection: Connection) -> None:
-    values: list[Any] = {"": [], "u": [1], "ss": ["a", "b"]}[signature]
+@pytest.mark.parametrize(("signature", "values"), [("", []), ("u", [1]), ("ss", ["a", "b"])])
+async def test_an_answer_of_other_types_is_refused(
+    signature: str, values: list[Any], bus: FakeBus, connection: Connection
+) -> None:
     bus.answers["Ping"] = lambda call: [fake.reply(call, signature, *values)]
     with pytest.raises(SystemdRefused, match=f"the types '{signature}' instead of 's'"):
         await ask(connection, PING._replace(returns="s"))

@@ -1,0 +1,108 @@
+"""Pure: journal export format into entries, and entries into log records."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hero_supervisor.errors import InvalidInput, JournalUnavailable
+from hero_supervisor.journal import ExportParser, JournalReader, record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+META = {"__CURSOR": b"s=1;i=2", "__REALTIME_TIMESTAMP": b"1700000000123456"}
+
+
+def binary(name: str, value: bytes) -> bytes:
+    return name.encode() + b"\n" + len(value).to_bytes(8, "little") + value + b"\n"
+
+
+STREAM = (
+    b"__CURSOR=s=1;i=2\nMESSAGE=a=b\nEMPTY=\n\n"
+    + binary("MESSAGE", b"two\nlines\n\n=\xff")
+    + binary("EMPTY", b"")
+    + b"PRIORITY=3\n\n"
+    + b"MESSAGE=first\nMESSAGE=second\n\n"
+)
+ENTRIES = [
+    {"__CURSOR": b"s=1;i=2", "MESSAGE": b"a=b", "EMPTY": b""},
+    {"MESSAGE": b"two\nlines\n\n=\xff", "EMPTY": b"", "PRIORITY": b"3"},
+    {"MESSAGE": b"first"},
+]
+
+
+def parsed(data: bytes, chunk_size: int, parser: ExportParser) -> list[Mapping[str, bytes]]:
+    chunks = [data[start : start + chunk_size] for start in range(0, len(data), chunk_size)]
+    return [entry for chunk in chunks for entry in parser.feed(chunk)]
+
+
+@pytest.mark.parametrize("chunk_size", [*range(1, 20), 1000])
+def test_entries_are_the_same_however_the_stream_is_cut(chunk_size: int) -> None:
+    assert parsed(STREAM, chunk_size, ExportParser()) == ENTRIES
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 1000])
+@pytest.mark.parametrize("field", [b"MESSAGE=0123456789\n", binary("MESSAGE", b"0123456789")])
+def test_a_long_value_is_cut_and_says_so(field: bytes, chunk_size: int) -> None:
+    entries = parsed(field + b"PRIORITY=3\n\n", chunk_size, ExportParser(max_value_bytes=8))
+    assert entries == [{"MESSAGE": "01234567 […, 2 more bytes]".encode(), "PRIORITY": b"3"}]
+
+
+def test_a_value_of_exactly_the_limit_is_whole() -> None:
+    assert parsed(b"MESSAGE=01234567\n\n", 3, ExportParser(max_value_bytes=8)) == [{"MESSAGE": b"01234567"}]
+
+
+@pytest.mark.parametrize("head", [b"MESSAGE=", b"MESSAGE\n" + (1 << 40).to_bytes(8, "little")])
+def test_an_endless_value_takes_no_memory(head: bytes) -> None:
+    parser = ExportParser(max_value_bytes=100)
+    assert list(parser.feed(head)) == []
+    for _ in range(100):
+        assert list(parser.feed(b"x" * 10_000)) == []
+    assert len(parser._buffer) + len(parser._value) <= 100
+
+
+def test_a_record_has_what_the_journal_knows() -> None:
+    entry = {**META, "MESSAGE": b"hi", "PRIORITY": b"3", "_PID": b"7", "_SYSTEMD_INVOCATION_ID": b"ab"}
+    record = record_of({**entry, "HERO_JOB_ID": b"j1"})
+    assert (record.cursor, record.message, record.priority, record.pid) == ("s=1;i=2", "hi", 3, 7)
+    assert (record.invocation_id, record.job_id) == ("ab", "j1")
+    assert record.timestamp == datetime(2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC)
+
+
+def test_a_record_without_details_has_defaults() -> None:
+    record = record_of(META)
+    assert (record.message, record.priority, record.pid) == ("", 6, None)
+    assert (record.invocation_id, record.job_id) == (None, None)
+
+
+@pytest.mark.parametrize("priority", [b"8", b"-1", b"", b"\xff", b"99999999999999999999", b"7.5"])
+def test_a_priority_that_is_none_is_the_default(priority: bytes) -> None:
+    assert record_of({**META, "PRIORITY": priority, "_PID": b"\xff"}).priority == 6
+
+
+@pytest.mark.parametrize(
+    ("entry", "invocation_id"),
+    [
+        ({"_PID": b"1", "INVOCATION_ID": b"unit"}, "unit"),
+        ({"_PID": b"9", "INVOCATION_ID": b"forged", "_SYSTEMD_INVOCATION_ID": b"own"}, "own"),
+        ({"_PID": b"9", "_SYSTEMD_USER_UNIT": b"init.scope", "USER_INVOCATION_ID": b"unit"}, "unit"),
+        ({"_PID": b"1", "_SYSTEMD_INVOCATION_ID": b"own"}, "own"),
+    ],
+)
+def test_only_a_manager_may_name_the_run_it_speaks_of(entry: dict[str, bytes], invocation_id: str) -> None:
+    assert record_of({**META, **entry}).invocation_id == invocation_id
+
+
+@pytest.mark.parametrize("missing", ["__CURSOR", "__REALTIME_TIMESTAMP"])
+def test_an_entry_that_is_none_is_reported(missing: str) -> None:
+    with pytest.raises(JournalUnavailable):
+        record_of({name: value for name, value in META.items() if name != missing})
+
+
+@pytest.mark.parametrize("cursor", ["", "nonsense", "s=xyz", "s=1\n", "s=1;", "--help", "s=1;i=2 --file=/etc/passwd"])
+async def test_a_cursor_that_is_none_is_refused(cursor: str) -> None:
+    with pytest.raises(InvalidInput, match="after_cursor"):
+        await JournalReader().read("a.service", lines=1, after_cursor=cursor)
