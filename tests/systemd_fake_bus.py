@@ -109,7 +109,9 @@ class FakeBus:
         if self._server is not None:
             self._server.close()
         self.drop()
-        while self._serving:
+        for task in self._serving:
+            task.cancel()
+        if self._serving:
             await asyncio.wait(self._serving)
         self._path.unlink(missing_ok=True)
 
@@ -151,7 +153,7 @@ class FakeBus:
         self._serving.add(task)
         self._writers.append(writer)
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._serve(reader, writer)
         finally:
             self._serving.discard(task)

@@ -30,7 +30,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     parser = _parser(os.environ)
     arguments = parser.parse_args(words)
-    if not arguments.runner_id:
+    runner_id = arguments.actor_id or arguments.runner_id or os.environ.get("HERO_RUNNER")
+    if not runner_id:
         parser.error("the id of the runner is needed: as first argument, or in HERO_RUNNER")
     try:
         server = RedisServer.at(arguments.redis_url)
@@ -39,8 +40,8 @@ def main(words: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     keys = Keys(arguments.namespace)
     options = RunnerOptions(
-        runner_id=arguments.runner_id,
-        queue=arguments.queue or keys.work_queue(arguments.runner_id),
+        runner_id=runner_id,
+        queue=arguments.queue or keys.work_queue(runner_id),
         executor=arguments.executor,
         stop_grace_s=arguments.stop_grace,
     )
@@ -73,9 +74,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         epilog="Options win over environment variables. SIGTERM and SIGINT stop it and lose no job.",
     )
     add = parser.add_argument
-    from_environment = environment.get("HERO_RUNNER", "")
-    add("runner_id", nargs="?", default=from_environment, metavar="ID", help="id of this runner [HERO_RUNNER]")
-    add("--actor-id", dest="runner_id", default=from_environment, metavar="ID", help="the same, in the original's word")
+    add("runner_id", nargs="?", metavar="ID", help="id of this runner [HERO_RUNNER]")
+    add("--actor-id", metavar="ID", help="the same, in the original's word")
     add(
         "--redis-url",
         default=environment.get("HERO_REDIS_URL") or "redis://localhost:6379",

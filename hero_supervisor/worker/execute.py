@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 KILL_GRACE_S: Final = 2.0
 #: Seconds that are allowed for the rest of the output when the group is dead. Only a process that left the group
 #: can still hold the pipes then.
-DRAIN_S: Final = 2.0
+DRAIN_S: Final = 1.0
 #: Seconds for a killed process to be gone; longer only when the kernel is stuck with it.
 REAP_S: Final = 10.0
 #: Bytes of stderr that are kept to tell what went wrong.

@@ -253,6 +253,35 @@ async def test_a_job_that_runs_is_not_deleted(client: JobClient) -> None:
     await client.delete_job(job_id)
 
 
+async def test_putting_a_job_back_twice_queues_it_once_at_the_head(client: JobClient, raw: Redis) -> None:
+    queue = client.keys.work_queue("calc")
+    for job_id in ("a", "b"):
+        await client.enqueue(a_job(id=job_id))
+    await raw.lpop(queue)
+    await client.set_job_status("a", JobStatus.STARTED)
+    await client._store.requeue("a", queue)
+    await client._store.requeue("a", queue)
+    assert await raw.lrange(queue, 0, -1) == ["a", "b"]
+    assert await client.get_job_status("a") is JobStatus.DISPATCHED
+    await client.set_job_result("b", "x")
+    with pytest.raises(Conflict, match="finished"):
+        await client._store.requeue("b", queue)
+
+
+async def test_ending_a_job_twice_replies_once(client: JobClient, raw: Redis) -> None:
+    job_id = await client.enqueue(a_job())
+    for _ in range(2):
+        await client._store.finish(job_id, JobStatus.ERROR, "boom", reply=True)
+    assert await raw.lrange(client.keys.reply_queue(job_id), 0, -1) == ["boom"]
+
+
+async def test_a_reply_key_of_another_type_does_not_stop_the_end(client: JobClient, raw: Redis) -> None:
+    job_id = await client.enqueue(a_job())
+    await raw.set(client.keys.reply_queue(job_id), "x")
+    await client._store.finish(job_id, JobStatus.FINISHED, "out", reply=True)
+    assert (await client.get_job_result(job_id)).result == "out"
+
+
 # -- lists ---------------------------------------------------------------------------------------------------------
 
 
@@ -305,7 +334,7 @@ async def test_a_foreign_job_with_little_in_it_is_read(client: JobClient, raw: R
 
 
 async def test_a_foreign_job_with_nanoseconds_and_an_offset_is_read(client: JobClient, raw: Redis) -> None:
-    times = {"created_at": "2025-08-27T10:00:00.123456789+02:00", "updated_at": "2025-08-27T08:00:01Z"}
+    times: dict[Any, Any] = {"created_at": "2025-08-27T10:00:00.123456789+02:00", "updated_at": "2025-08-27T08:00:01Z"}
     await raw.hset(client.keys.job("f"), mapping={"payload": "x", "prerequisites": "[]"})
     await raw.hset(client.keys.job("f"), mapping={**times})
     assert (await client.get_job("f")).created_at.isoformat() == "2025-08-27T10:00:00.123457+02:00"
@@ -615,7 +644,7 @@ async def test_a_stalled_redis_is_unavailable_in_time_and_gets_the_job_once(own_
         await client.ping()
         client._store._server = dataclasses.replace(client._store._server, timeout_s=0.2)
         os.kill(own_redis.pid, signal.SIGSTOP)
-        with pytest.raises(RedisUnavailable, match="no answer in 0.2 s"):
+        with pytest.raises(RedisUnavailable, match=r"no answer in 0\.2 s"):
             await client.enqueue(a_job(id="j1"))
         os.kill(own_redis.pid, signal.SIGCONT)
         await client.enqueue(a_job(id="j1"))
