@@ -329,11 +329,13 @@ def test_a_runner_that_exits_is_started_again_and_one_that_loops_is_given_up(ser
     os.kill(first, signal.SIGKILL)
     eventually(lambda: service.rpc.call("get_runner_status", ["a"])["main_pid"] not in {first, None})
     assert service.rpc.call("get_runner_status", ["a"])["restarts"] == 1
-    service.add("b", command=["/bin/false"], restart_delay_s=0.05)
+    # Not at once, or it might end before systemd calls it started.
+    fails = ["/bin/sh", "-c", "sleep 0.2; exit 1"]
+    service.add("b", command=fails, restart_delay_s=0.05)
     eventually(lambda: service.rpc.call("get_runner_status", ["b"])["status"] == "failed")
     status = service.rpc.call("get_runner_status", ["b"])
     assert (status["result"], status["exit_status"]) == ("exit-code", 1)
-    service.add("c", command=["/bin/false"], restart_delay_s=60)
+    service.add("c", command=fails, restart_delay_s=60)
     eventually(lambda: service.rpc.call("get_runner_status", ["c"])["status"] == "backoff")
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -181,7 +182,7 @@ def test_job_run_prints_the_result_exactly_as_it_is(service: Service) -> None:
 
 def test_a_reader_that_goes_away_is_no_error(service: Service) -> None:
     service.answers["get_runner_logs"] = [{"timestamp": ago(), "message": "x" * 1000}] * 1000
-    command = f"set -o pipefail; {HEROSUP} --url {service.url} runner logs a | head -c 10 >/dev/null"
+    command = f"set -o pipefail; {shlex.quote(str(HEROSUP))} --url {service.url} runner logs a | head -c 10 >/dev/null"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=20, check=False)
     assert (done.returncode, done.stderr) == (141, "")
 
