@@ -5,7 +5,7 @@ DEV := packaging/dev
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test unit integration e2e bench sandbox install lint format generate all clean
+.PHONY: help demo down test unit integration e2e bench sandbox install lint format all clean
 
 help: ## show this list
 	@echo "Hero Supervisor: make TARGET"
@@ -45,9 +45,6 @@ lint: install ## all static checks
 format: install ## format the code, and fix what ruff can fix
 	@.venv/bin/ruff check --fix --quiet .
 	@.venv/bin/ruff format .
-
-generate: install ## write again the files that are made from code
-	@.venv/bin/python docs/generate.py
 
 all: lint test ## what must pass before every submission
 

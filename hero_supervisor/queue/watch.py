@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, suppress
+from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import HeroError, OperationTimeout, RedisUnavailable
@@ -85,7 +86,8 @@ class JobWatcher:
         finally:
             self._forget(job_id, future)
         if isinstance(outcome, BaseException):
-            raise outcome
+            # Each waiter raises its own: a shared one would collect the traceback of every waiter.
+            raise copy(outcome)
         return outcome
 
     async def aclose(self) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import time
 from functools import partial
@@ -39,9 +40,19 @@ from hero_supervisor.unit import UnitStatus
 
 from .bus import CALL_TIMEOUT_S, MANAGER_INTERFACE, MANAGER_PATH, ManagerAbsent, SystemdBus, address_of
 from .connection import Call
-from .start_failures import never_ran, start_failure
+from .start_failures import never_ran, start_failure, was_started
+from .transient_file import GOOD_VERSION, correct, surviving, unexpanded_command
 from .unit_jobs import LOOK_INTERVAL_S, UNSEEN, UnitJobs
-from .unit_status import ACTIVE_STATE, JOB, LEFT_INACTIVE, get_property, read_properties, read_status, value_in
+from .unit_status import (
+    ACTIVE_STATE,
+    FRAGMENT_PATH,
+    JOB,
+    LEFT_INACTIVE,
+    get_property,
+    read_properties,
+    read_status,
+    value_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,11 +62,17 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .library import Library
 
+logger = logging.getLogger(__name__)
+
 #: The first version that has all that we use (Debian 12).
 MIN_VERSION: Final = 252
 
 #: Seconds that a unit job may take beside the unit's own timeouts: systemd enforces those, we only back them up.
 MARGIN_S: Final = 15.0
+
+#: How often, and after how many seconds, the status is read again when a failed start is being repeated already.
+SETTLE_READS: Final = 50
+SETTLE_PAUSE_S: Final = 0.02
 
 #: How often a start is sent: again after clearing away what was left over, and when the manager re-executed itself.
 MAX_STARTS: Final = 3
@@ -158,10 +175,10 @@ class SystemdManager:
         ask = partial(self._ask_start, unit)
         purpose, timeout_s = f"start unit '{unit.name}'", unit.start_timeout_s + MARGIN_S
         job_result = await self._jobs.outcome(ask, purpose=purpose, timeout_s=timeout_s)
-        status = await self.status(unit.name)
+        status = await self._settled_status(unit.name)
         if job_result == UNSEEN:
             job_result = "done" if status.result == "success" else "failed"
-        if job_result == "done":
+        if job_result == "done" or (job_result == "failed" and was_started(unit, status)):
             return status
         if never_ran(status) and status.is_running:
             with contextlib.suppress(HeroError):  # why it did not start is what matters
@@ -188,8 +205,9 @@ class SystemdManager:
         # Without a reference a unit that has ended is gone before its result can be read.
         if not await self._hold(unit_name):
             return UnitStatus(unit_name)
-        if await self._stop(unit_name, timeout_s=timeout_s) == "canceled":
-            raise Conflict(f"cannot stop unit '{unit_name}': a later start canceled it", unit=unit_name)
+        with contextlib.suppress(NotFound):  # it has ended, and systemd can no longer read its unit file
+            if await self._stop(unit_name, timeout_s=timeout_s) == "canceled":
+                raise Conflict(f"cannot stop unit '{unit_name}': a later start canceled it", unit=unit_name)
         status = await self.status(unit_name)
         if not status.is_running:
             await self._release(unit_name)
@@ -250,6 +268,16 @@ class SystemdManager:
 
     # -- starting and stopping -------------------------------------------------------------------------------------
 
+    async def _settled_status(self, unit_name: str) -> UnitStatus:
+        """Return the status of a unit that is not just being executed again by a ``Restart=`` without delay."""
+        status = await self.status(unit_name)
+        for _ in range(SETTLE_READS):
+            if (status.active_state, status.sub_state) != ("activating", "start"):
+                break
+            await asyncio.sleep(SETTLE_PAUSE_S)  # there is no signal that we listen to
+            status = await self.status(unit_name)
+        return status
+
     async def _ask_start(self, unit: TransientUnit) -> str:
         """Queue the start of a unit and return the path of its unit job; '' when that has ended unseen."""
         since_usec = time.monotonic_ns() // 1000  # systemd's monotonic times are of the same clock
@@ -266,6 +294,7 @@ class SystemdManager:
         raise UnitExists(f"cannot start unit '{unit.name}': {text}", unit=unit.name)
 
     async def _start_transient(self, unit: TransientUnit) -> str:
+        unit = surviving(unit, version=self._version)
         variant = self._bus.library.variant
         properties = [[prop.name, variant(prop.signature, prop.value)] for prop in unit.properties]
         body: tuple[object, ...] = (unit.name, "fail", properties, [])
@@ -281,7 +310,20 @@ class SystemdManager:
             if not was_held:
                 self._held.discard(unit.name)
             raise
+        await self._make_survive(unit)
         return str(path)
+
+    async def _make_survive(self, unit: TransientUnit) -> None:
+        """Correct the file of a unit that would not survive a ``daemon-reload``."""
+        command = unexpanded_command(unit)
+        if self._version >= GOOD_VERSION or command is None:
+            return
+        try:
+            (path,) = await read_properties(self._bus.call_together, unit.name, [FRAGMENT_PATH])
+            await asyncio.to_thread(correct, path, command)
+        except (OSError, HeroError) as exc:
+            # The unit starts all the same; only after a reload systemd does not restart it any more.
+            logger.debug("cannot correct the file of unit '%s', ignoring: %s", unit.name, exc)
 
     async def _clear_away(self, unit_name: str) -> None:
         """Unload a unit that has ended.

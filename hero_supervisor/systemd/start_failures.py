@@ -70,6 +70,9 @@ _UNIT_RESULTS: Final = {
     "start-limit-hit": "it was started too often in a short time",
 }
 
+#: Results that a program brings about by running, or that say nothing.
+_ENDS: Final = frozenset({"success", "exit-code", "signal", "core-dump"})
+
 _JOB_RESULTS: Final = {
     "dependency": "a unit that it needs did not start",
     "timeout": "its unit job timed out",
@@ -82,6 +85,17 @@ _JOB_RESULTS: Final = {
 def never_ran(status: UnitStatus) -> bool:
     """Whether the unit's program was never executed: trying the same again cannot help."""
     return status.exec_main_code == EXITED and status.exec_main_status in EXIT_STATUSES
+
+
+def was_started(unit: TransientUnit, status: UnitStatus) -> bool:
+    """Whether a unit was started although its unit job failed.
+
+    ``Type=exec`` means: started when the program is executed. If that ends at once, it depends on who is faster
+    whether the unit job is still called done. For us it always is, and the status tells the rest.
+    """
+    kind = next((prop.value for prop in unit.properties if prop.name == "Type"), "")
+    has_run = status.is_running or bool(status.exec_main_code)
+    return kind == "exec" and has_run and not never_ran(status) and status.result in _ENDS
 
 
 def start_failure(unit: TransientUnit, job_result: str, status: UnitStatus) -> HeroError:

@@ -59,6 +59,7 @@ _END: Final = (
 )
 #: For the caller's own reads.
 ACTIVE_STATE: Final = _STATE[0]
+FRAGMENT_PATH: Final = Read("fragment_path", _UNIT, "FragmentPath", "s")
 JOB: Final = Read("job", _UNIT, "Job", "(uo)")
 LEFT_INACTIVE: Final = Read("left_inactive_usec", _UNIT, "InactiveExitTimestampMonotonic", "t")
 

@@ -90,6 +90,8 @@ class RunnerLoop:
     async def _take_jobs(self, stop: StopRequest) -> None:
         # Its answer does not matter; that there is one does.
         await self._until_redis_answers(lambda: self._store.queue_depth(self._options.queue), stop)
+        if stop.is_made:
+            return
         notify("READY=1")
         logger.info("runner '%s' takes jobs from %s", self._options.runner_id, self._options.queue)
         while not stop.is_made:

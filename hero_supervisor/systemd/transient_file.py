@@ -1,0 +1,132 @@
+"""A unit's command across ``daemon-reload``, which is what installing a package does.
+
+systemd keeps a transient unit's properties in a file and reads that file again on every reload. Older versions write
+a file that they cannot read (measured: 252 does, 257 does not):
+
+- ``ExecStartEx=`` is no key of unit files. After a reload the unit has no command: it runs on, but ``Restart=`` is dead.
+- In ``ExecStart=`` they write ``$`` and ``;`` with a backslash that stays: a restart would execute other arguments.
+
+So with such a version a command without ``$`` and ``;`` is given as ``ExecStart``, which then survives unchanged. For
+any other command the file is corrected as soon as systemd has written it.
+
+Rejected: ``$$`` for ``$`` in ``ExecStart`` (the backslash stays; 257 doubles it once more); a program in between that
+decodes its arguments (a missing command would no longer be an error of the start); leaving restarts to the supervisor
+(units must not need it). Source: bus_set_transient_exec_command() in systemd's src/core/dbus-execute.c.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from hero_supervisor.unit import Property
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hero_supervisor.unit import TransientUnit
+
+#: The first version of which we know that it reads back what it writes.
+GOOD_VERSION: Final = 257
+
+_KEY: Final = b"ExecStartEx="
+
+
+def surviving(unit: TransientUnit, *, version: int) -> TransientUnit:
+    """Return the unit with its command given in the form that survives a reload, if there is one for it.
+
+    Args:
+        unit: What is to be started.
+        version: The manager's version.
+    """
+    if version >= GOOD_VERSION:
+        return unit
+    return replace(unit, properties=tuple(map(_surviving_property, unit.properties)))
+
+
+def unexpanded_command(unit: TransientUnit) -> Sequence[str] | None:
+    """Return the command that a unit has in ``ExecStartEx``, ``None`` when it has none there."""
+    for prop in unit.properties:
+        command = _only_command(prop)
+        if command is not None:
+            return command
+    return None
+
+
+def correct(path: str, command: Sequence[str]) -> None:
+    """Correct a transient unit's file, unless it is good: the unit then survives the next reload.
+
+    Args:
+        path: The file; systemd's ``FragmentPath`` of the unit, which must be loaded and referenced (or else the file
+            could come back after systemd has removed it, and block the name).
+        command: The words of its command.
+
+    Raises:
+        OSError: It cannot be read or replaced.
+    """
+    file = Path(path)
+    text = file.read_bytes()
+    if b"\n" + _KEY not in text:
+        return
+    found = file.stat()
+    # systemd compares times to see whether a file was changed since it was loaded.
+    _replace(
+        file, _corrected(text, command), mode=found.st_mode & 0o777, times_ns=(found.st_atime_ns, found.st_mtime_ns)
+    )
+
+
+def exec_start_line(command: Sequence[str]) -> str:
+    """Return a unit file's line that executes a command as it is, without variables and specifiers."""
+    return f"ExecStart=:{' '.join(map(_quoted, command))}"
+
+
+def _surviving_property(prop: Property) -> Property:
+    command = _only_command(prop)
+    if command is None or any(char in word for word in command for char in "$;"):
+        return prop
+    return Property("ExecStart", "a(sasb)", [[command[0], list(command), False]])
+
+
+def _only_command(prop: Property) -> Sequence[str] | None:
+    if prop.name != "ExecStartEx":
+        return None
+    commands: Any = prop.value
+    ((program, words, flags),) = commands
+    return words if flags == ["no-env-expand"] and words[0] == program else None
+
+
+def _corrected(text: bytes, command: Sequence[str]) -> bytes:
+    lines = [line for line in text.splitlines(keepends=True) if not line.startswith(_KEY)]
+    # The key belongs to the section that is written last; an empty value takes back what came before.
+    return b"".join(lines) + f"[Service]\nExecStart=\n{exec_start_line(command)}\n".encode()
+
+
+def _quoted(word: str) -> str:
+    """Return a word in the quotes of unit files. Source: systemd.syntax(7)."""
+    return '"' + "".join(map(_escaped, word)).replace("%", "%%") + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in '\\"':
+        return f"\\{char}"
+    return f"\\x{ord(char):02x}" if ord(char) < 32 or ord(char) == 127 else char
+
+
+def _replace(file: Path, text: bytes, *, mode: int, times_ns: tuple[int, int]) -> None:
+    """Replace a file at once: systemd may read it at any moment."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".#")
+    try:
+        with os.fdopen(handle, "wb") as temporary:
+            temporary.write(text)
+            temporary.flush()
+            os.fchmod(handle, mode)
+            os.utime(handle, ns=times_ns)
+        Path(name).replace(file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
