@@ -3,7 +3,7 @@
 systemd keeps a transient unit's properties in a file and reads that file again on every reload. Older versions write
 a file that they cannot read (measured: 252 does, 257 does not):
 
-- ``ExecStartEx=`` is no key of unit files. After a reload the unit has no command: it runs on, but ``Restart=`` is dead.
+- ``ExecStartEx=`` is no key of unit files. After a reload the unit has no command: it runs on, but is not restarted.
 - In ``ExecStart=`` they write ``$`` and ``;`` with a backslash that stays: a restart would execute other arguments.
 
 So with such a version a command without ``$`` and ``;`` is given as ``ExecStart``, which then survives unchanged. For
