@@ -1,8 +1,7 @@
 """``SystemdManager``: starts, stops and looks at units of one systemd manager. It owns the bus connection.
 
-**References.** A unit that has ended stays loaded, with its result, as long as our connection references it: units are
-started with ``AddRef``, others are referenced when they are adopted or stopped. systemd counts references, so each
-unit is referenced once; ``_held`` says which. They are gone with the connection and are taken again with the next.
+**References** keep the result of a unit that has ended (``unit_references.py``): units are started with ``AddRef``,
+others are referenced when they are adopted or stopped.
 
 **Start.** ``StartTransientUnit`` → wait for the unit job → read the status: three round trips. Only when systemd says
 UnitExists is there a look at what is in the way: what has ended is cleared away, what runs is an error. If the manager
@@ -31,8 +30,6 @@ from hero_supervisor.errors import (
     Conflict,
     HeroError,
     NotFound,
-    OperationTimeout,
-    SystemdRefused,
     SystemdUnavailable,
     UnitExists,
 )
@@ -43,6 +40,7 @@ from .connection import Call
 from .start_failures import never_ran, start_failure, was_started
 from .transient_file import GOOD_VERSION, correct, surviving, unexpanded_command
 from .unit_jobs import LOOK_INTERVAL_S, UNSEEN, UnitJobs
+from .unit_references import UnitReferences
 from .unit_status import (
     ACTIVE_STATE,
     FRAGMENT_PATH,
@@ -101,7 +99,7 @@ class SystemdManager:
         """
         self._bus = SystemdBus(address or address_of(user=user), self, library=library, call_timeout_s=call_timeout_s)
         self._jobs = UnitJobs(self._is_job_gone, look_interval_s=look_interval_s)
-        self._held: set[str] = set()
+        self._references = UnitReferences(self._bus)
         self._version = 0
         self._watchers: list[Callable[[bool], None]] = []
 
@@ -130,7 +128,7 @@ class SystemdManager:
         """Disconnect. Units run on; those that have ended are unloaded by systemd unless they failed."""
         self._watchers.clear()
         await self._bus.close()
-        self._held.clear()
+        self._references.forget()
 
     @property
     def version(self) -> int:
@@ -175,6 +173,8 @@ class SystemdManager:
         ask = partial(self._ask_start, unit)
         purpose, timeout_s = f"start unit '{unit.name}'", unit.start_timeout_s + MARGIN_S
         job_result = await self._jobs.outcome(ask, purpose=purpose, timeout_s=timeout_s)
+        if job_result == "done":
+            return await self.status(unit.name)
         status = await self._settled_status(unit.name)
         if job_result == UNSEEN:
             job_result = "done" if status.result == "success" else "failed"
@@ -203,14 +203,14 @@ class SystemdManager:
             PermissionDenied: We may not stop units.
         """
         # Without a reference a unit that has ended is gone before its result can be read.
-        if not await self._hold(unit_name):
+        if not await self._references.take(unit_name):
             return UnitStatus(unit_name)
         with contextlib.suppress(NotFound):  # it has ended, and systemd can no longer read its unit file
             if await self._stop(unit_name, timeout_s=timeout_s) == "canceled":
                 raise Conflict(f"cannot stop unit '{unit_name}': a later start canceled it", unit=unit_name)
         status = await self.status(unit_name)
         if not status.is_running:
-            await self._release(unit_name)
+            await self._references.release(unit_name)
         return status
 
     async def status(self, unit_name: str) -> UnitStatus:
@@ -219,7 +219,7 @@ class SystemdManager:
         Raises:
             SystemdUnavailable: The connection is, or was, lost.
         """
-        if unit_name not in self._held and not await self._is_loaded(unit_name):
+        if unit_name not in self._references and not await self._is_loaded(unit_name):
             return UnitStatus(unit_name)
         return await read_status(self._bus.call_together, unit_name)
 
@@ -234,7 +234,7 @@ class SystemdManager:
         )
         (rows,) = await self._bus.call(call)
         names = sorted(row[0] for row in rows)
-        held = await _all([self._hold(name) for name in names])
+        held = await _all([self._references.take(name) for name in names])
         return await _all([self.status(name) for name, is_held in zip(names, held, strict=True) if is_held])
 
     # -- what the bus tells ----------------------------------------------------------------------------------------
@@ -255,11 +255,7 @@ class SystemdManager:
 
     async def restore(self, connection: Connection) -> None:
         """Take our references again: systemd dropped them with the old connection."""
-        for name in sorted(self._held):
-            try:
-                await connection.ask(_ref(name), timeout_s=CALL_TIMEOUT_S)
-            except NotFound:
-                self._held.discard(name)
+        await self._references.take_again(connection)
 
     def on_restored(self) -> None:
         """Pass on that the connection can be used again."""
@@ -299,17 +295,8 @@ class SystemdManager:
         properties = [[prop.name, variant(prop.signature, prop.value)] for prop in unit.properties]
         body: tuple[object, ...] = (unit.name, "fail", properties, [])
         call = _to_manager(f"start unit '{unit.name}'", "StartTransientUnit", "ssa(sv)a(sa(sv))", *body, returns="o")
-        was_held = unit.name in self._held
-        # Before the call: when we are cancelled inside it, or hear no reply, the reference may be ours already.
-        self._held.add(unit.name)
-        try:
+        with self._references.started(unit.name):
             (path,) = await self._bus.call(call, repeat=False)
-        except (SystemdUnavailable, OperationTimeout):
-            raise
-        except HeroError:
-            if not was_held:
-                self._held.discard(unit.name)
-            raise
         await self._make_survive(unit)
         return str(path)
 
@@ -337,7 +324,7 @@ class SystemdManager:
         if state not in {"inactive", "failed"}:
             text = f"cannot start unit '{unit_name}': it is {state} already"
             raise UnitExists(text, unit=unit_name, active_state=state)
-        await self._release(unit_name)
+        await self._references.release(unit_name)
 
     async def _started_meanwhile(self, unit_name: str, since_usec: int) -> str | None:
         """Return the path of the unit job of a start whose reply was lost, '' when that ended, None without one."""
@@ -370,8 +357,6 @@ class SystemdManager:
             return True
         return False
 
-    # -- references ------------------------------------------------------------------------------------------------
-
     async def _is_loaded(self, unit_name: str) -> bool:
         call = _to_manager(f"find unit '{unit_name}'", "GetUnit", "s", unit_name, returns="o")
         try:
@@ -379,29 +364,6 @@ class SystemdManager:
         except NotFound:
             return False
         return True
-
-    async def _hold(self, unit_name: str) -> bool:
-        """Reference a unit unless we do already; return whether it is loaded."""
-        if unit_name in self._held:
-            return True
-        self._held.add(unit_name)
-        try:
-            await self._bus.call(_ref(unit_name))
-        except NotFound:
-            self._held.discard(unit_name)
-            return False
-        except HeroError:
-            self._held.discard(unit_name)
-            raise
-        return True
-
-    async def _release(self, unit_name: str) -> None:
-        """Forget a unit's failure and our reference to it: systemd unloads it, and its name is free."""
-        self._held.discard(unit_name)
-        for member in ("ResetFailedUnit", "UnrefUnit"):
-            call = _to_manager(f"unload unit '{unit_name}'", member, "s", unit_name)
-            with contextlib.suppress(NotFound, SystemdRefused):  # it is unloaded already, or not referenced by us
-                await self._bus.call(call)
 
     async def _read_version(self) -> int:
         call = get_property(MANAGER_PATH, MANAGER_INTERFACE, "Version", purpose="read systemd's version")
@@ -416,10 +378,6 @@ class SystemdManager:
 
 def _to_manager(purpose: str, member: str, signature: str, *body: object, returns: str = "") -> Call:
     return Call(purpose, MANAGER_PATH, MANAGER_INTERFACE, member, signature, body, returns)
-
-
-def _ref(unit_name: str) -> Call:
-    return _to_manager(f"reference unit '{unit_name}'", "RefUnit", "s", unit_name)
 
 
 async def _all(coroutines: Sequence[Any]) -> list[Any]:

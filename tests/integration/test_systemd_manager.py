@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
 SLEEP = ("/bin/sleep", "1000")
 #: Writes its arguments after the first two, or its environment, to a file, byte for byte.
-DUMP = (
-    "import sys, pathlib; pathlib.Path(sys.argv[1]).write_bytes(pathlib.Path('/proc/self', sys.argv[2]).read_bytes())"
-)
+DUMP = "import sys; open(sys.argv[1], 'wb').write(open('/proc/self/' + sys.argv[2], 'rb').read())"
 RESTART = (Property("Restart", "s", "always"), Property("RestartUSec", "t", 50_000))
+AT_ONCE = (Property("Restart", "s", "always"), Property("RestartUSec", "t", 0))
 
 HOSTILE = [
     "$HOME",
@@ -65,6 +64,19 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+def proc(pid: int, name: str) -> Path:
+    return Path("/proc", str(pid), name)
+
+
+def arguments_of(pid: int) -> list[bytes]:
+    return proc(pid, "cmdline").read_bytes().split(b"\0")[:-1]
+
+
+async def run_systemctl(verb: str) -> None:
+    process = await asyncio.create_subprocess_exec("systemctl", *(["--user"] if IS_USER else []), verb)
+    assert await process.wait() == 0
+
+
 # -- starting ------------------------------------------------------------------------------------------------------
 
 
@@ -73,7 +85,7 @@ async def test_a_started_unit_runs_and_its_status_is_true(manager: SystemdManage
     unit = make_unit(*SLEEP)
     status = await manager.start(unit)
     assert (status.name, status.active_state, status.sub_state) == (unit.name, "active", "running")
-    assert Path(f"/proc/{status.main_pid}/cmdline").read_bytes() == b"/bin/sleep\x001000\x00"
+    assert arguments_of(status.main_pid) == [b"/bin/sleep", b"1000"]
     assert len(status.invocation_id) == 32
     assert before_usec <= status.state_change_usec <= time.time_ns() // 1000
     assert (status.restarts, status.result, status.exec_main_code, status.exec_main_status) == (0, "success", 0, 0)
@@ -86,14 +98,14 @@ async def test_a_runner_as_the_product_renders_it_starts(
     (tmp_path / "env").write_text("HERO_REDIS_URL=redis://x\n")
     site = Site(unit_prefix, tmp_path / "env")
     status = await manager.start(render(Runner(id="a", command=SLEEP), site, queue="q"))
-    environment = Path(f"/proc/{status.main_pid}/environ").read_bytes().split(b"\0")
+    environment = proc(status.main_pid, "environ").read_bytes().split(b"\0")
     assert {b"HERO_RUNNER=a", b"HERO_REDIS_URL=redis://x"} <= set(environment)
     await manager.stop(status.name, timeout_s=10)
     for slice_name in loaded_units(unit_prefix):
         systemctl("stop", slice_name)
 
 
-@pytest.mark.parametrize("more", [(), RESTART], ids=["no-restart", "restart"])
+@pytest.mark.parametrize("more", [(), RESTART, AT_ONCE], ids=["no-restart", "restart", "restart-at-once"])
 @pytest.mark.parametrize(
     ("program", "reason"),
     [("/no/such/program", "does not exist"), ("/etc/passwd", "is not executable"), ("no-such-program", "search path")],
@@ -106,7 +118,7 @@ async def test_a_command_that_cannot_be_executed_is_named_and_not_tried_again(
         await manager.start(unit)
     status = await manager.status(unit.name)
     assert status.active_state in {"failed", "inactive"}
-    assert (status.exec_main_code, status.exec_main_status, status.result) == (1, 203, "exit-code")
+    assert (status.exec_main_code, status.exec_main_status) == (1, 203)
     await asyncio.sleep(0.2)  # four restart delays: nothing tells that no restart will come
     assert await manager.status(unit.name) == status
 
@@ -195,6 +207,33 @@ async def test_a_stop_cancels_a_start(manager: SystemdManager, make_unit: MakeUn
         await start
 
 
+@pytest.mark.parametrize("verb", ["daemon-reload", "daemon-reexec"])
+@pytest.mark.parametrize("words", [["plain 'words'", '%n \\ "x"\n\t', "", "ü"], HOSTILE], ids=["plain", "hostile"])
+async def test_systemd_restarts_a_unit_with_the_same_command_after_it_has_reloaded(
+    words: list[str], verb: str, manager: SystemdManager, make_unit: MakeUnit
+) -> None:
+    command = [sys.executable, "-c", "import time\ntime.sleep(1000)", *words]
+    unit = make_unit(*command, more=RESTART)
+    first = await manager.start(unit)
+    await run_systemctl(verb)
+    assert systemctl("show", "--property=LoadState,NeedDaemonReload", unit.name).split() == [
+        "LoadState=loaded",
+        "NeedDaemonReload=no",
+    ]
+    kill(first.main_pid)
+    second = await changed(manager, unit.name, restarts=1, sub_state="running")
+    assert arguments_of(second.main_pid) == [word.encode() for word in command]
+
+
+async def test_a_program_that_fails_at_once_was_started_all_the_same(
+    manager: SystemdManager, make_unit: MakeUnit
+) -> None:
+    for _ in range(20):  # whether systemd calls the unit job done is a race
+        status = await manager.start(make_unit("/bin/false"))
+        assert status.active_state in {"active", "deactivating", "failed"}
+        await changed(manager, status.name, active_state="failed", exec_main_status=1)
+
+
 # -- names ---------------------------------------------------------------------------------------------------------
 
 
@@ -267,7 +306,7 @@ async def test_a_stopped_unit_is_gone_with_all_its_processes(
     status = await manager.stop(unit.name, timeout_s=10)
     assert (status.active_state, status.result, status.main_pid) == ("inactive", "success", 0)
     assert (status.exec_main_code, status.exec_main_status) == (2, signal.SIGTERM)
-    assert not Path(f"/proc/{pid}").exists()
+    assert not proc(pid, "").exists()
     assert loaded_units(unit_prefix) == []
 
 
@@ -282,14 +321,14 @@ async def test_a_program_that_ignores_the_stop_is_killed_after_its_grace(
     status = await manager.stop(unit.name, timeout_s=0.5)
     assert 0.5 <= time.monotonic() - began < 3
     assert (status.active_state, status.result) == ("failed", "timeout")
-    assert not Path(f"/proc/{pid}").exists()
+    assert not proc(pid, "").exists()
     assert (await manager.status(unit.name)).active_state == "inactive"
 
 
 async def ignores_sigterm(pid: int) -> None:
     async with asyncio.timeout(10):
         while True:
-            status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+            status = dict(line.split(":\t", 1) for line in proc(pid, "status").read_text().splitlines())
             if int(status["SigIgn"], 16) & 1 << (signal.SIGTERM - 1):
                 return
             await asyncio.sleep(0.02)

@@ -226,15 +226,18 @@ async def test_output_that_is_not_text_is_kept_readable(client: JobClient, start
     assert result.result == "a\ufffd\0b"
 
 
-@pytest.mark.skipif(Path("/run/systemd/journal/socket").exists(), reason="there is a journald")
 async def test_lines_of_jobs_are_printed_where_there_is_no_journald(
-    client: JobClient, start_runner: StartRunner, tmp_path: Path
+    client: JobClient, redis_url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    start_runner("--executor", "shell")
+    stop = StopRequest(grace_s=5)
+    options = RunnerOptions("r", client.keys.work_queue("r"), "shell", stop_grace_s=5)
+    log = JobLog(str(tmp_path / "no-journald"))
+    running = asyncio.create_task(RunnerLoop(options, RedisServer.at(redis_url), client.keys, log).run(stop))
     await run(client, "echo to stdout; echo to stderr >&2")
-    printed = (tmp_path / "out").read_text()
-    assert "to stdout\n" in printed
-    assert "to stderr\n" in printed
+    stop.make()
+    await running
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("to stdout\n", "to stderr\n")
 
 
 # -- the protocol --------------------------------------------------------------------------------------------------

@@ -1,0 +1,91 @@
+"""Our references to units. A unit that has ended stays loaded, with its result, while somebody references it.
+
+A reference belongs to our bus connection: systemd drops them all when that is lost, so they are taken again with the
+next one. systemd counts the references of each connection, so each unit is referenced once; the names are kept here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from hero_supervisor.errors import HeroError, NotFound, OperationTimeout, SystemdRefused, SystemdUnavailable
+
+from .bus import CALL_TIMEOUT_S, MANAGER_INTERFACE, MANAGER_PATH
+from .connection import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .bus import SystemdBus
+    from .connection import Connection
+
+
+class UnitReferences:
+    """The units that we reference."""
+
+    def __init__(self, bus: SystemdBus) -> None:
+        self._bus: Final = bus
+        self._names: set[str] = set()
+
+    def __contains__(self, unit_name: object) -> bool:
+        return unit_name in self._names
+
+    @contextlib.contextmanager
+    def started(self, unit_name: str) -> Iterator[None]:
+        """Note the reference that a start with ``AddRef`` inside takes, unless systemd refuses the start.
+
+        It is noted first: when the start is cancelled, or gets no reply, the reference may be ours already.
+        """
+        was_held = unit_name in self._names
+        self._names.add(unit_name)
+        try:
+            yield
+        except (SystemdUnavailable, OperationTimeout):
+            raise
+        except HeroError:
+            if not was_held:
+                self._names.discard(unit_name)
+            raise
+
+    async def take(self, unit_name: str) -> bool:
+        """Reference a unit unless we do already; return whether it is loaded."""
+        if unit_name in self._names:
+            return True
+        self._names.add(unit_name)
+        try:
+            await self._bus.call(_ref(unit_name))
+        except NotFound:
+            self._names.discard(unit_name)
+            return False
+        except HeroError:
+            self._names.discard(unit_name)
+            raise
+        return True
+
+    async def take_again(self, connection: Connection) -> None:
+        """Reference all units again, over a new connection."""
+        for name in sorted(self._names):
+            try:
+                await connection.ask(_ref(name), timeout_s=CALL_TIMEOUT_S)
+            except NotFound:
+                self._names.discard(name)
+
+    async def release(self, unit_name: str) -> None:
+        """Forget a unit's failure and drop our reference: systemd unloads it, if it has ended, and its name is free."""
+        self._names.discard(unit_name)
+        for member in ("ResetFailedUnit", "UnrefUnit"):
+            with contextlib.suppress(NotFound, SystemdRefused):  # it is unloaded already, or not referenced by us
+                await self._bus.call(_on_unit(f"unload unit '{unit_name}'", member, unit_name))
+
+    def forget(self) -> None:
+        """Forget all units: the connection is closed."""
+        self._names.clear()
+
+
+def _ref(unit_name: str) -> Call:
+    return _on_unit(f"reference unit '{unit_name}'", "RefUnit", unit_name)
+
+
+def _on_unit(purpose: str, member: str, unit_name: str) -> Call:
+    return Call(purpose, MANAGER_PATH, MANAGER_INTERFACE, member, "s", (unit_name,))
