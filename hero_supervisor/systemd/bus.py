@@ -4,6 +4,8 @@ On every (re)connect, before anybody else may use the connection::
 
     AddMatch x 3 → GetNameOwner (who is the manager?) → Subscribe → the listener's restore (references)
 
+A user's bus is started by whoever connects to it first, and the manager joins it a moment later: we wait for it.
+
 - **Connection lost**: calls under way and calls from now on raise ``SystemdUnavailable`` with the address and the
   cause. The listener is told, and a task named ``systemd-bus`` connects again, pausing 0.1 s to 5 s between tries.
 - **The manager leaves the bus and comes back** (``daemon-reexec``, seen as NameOwnerChanged): the connection stands.
@@ -42,6 +44,9 @@ DBUS_NAME: Final = "org.freedesktop.DBus"
 CALL_TIMEOUT_S: Final = 90.0
 #: Seconds for connecting, authentication included.
 CONNECT_TIMEOUT_S: Final = 10.0
+
+#: Seconds for the manager to join the bus.
+ARRIVAL_TIMEOUT_S: Final = 5.0
 
 #: How often a call is sent when the manager keeps leaving the bus under it.
 MAX_SENDS: Final = 5
@@ -105,14 +110,12 @@ class SystemdBus:
         *,
         library: Library | None = None,
         call_timeout_s: float = CALL_TIMEOUT_S,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
-        """Args: the address, who listens, the D-Bus library (default: the best installed), deadlines in seconds."""
+        """Args: the address, who listens, the D-Bus library (default: the best installed), seconds for a reply."""
         self.library: Final = library or libraries.load()
         self._address = address
         self._listener = listener
         self._call_timeout_s = call_timeout_s
-        self._connect_timeout_s = connect_timeout_s
         self._connection: Connection | None = None
         self._loss = unavailable(address, "not connected yet")
         # The manager's unique name; '' while it is off the bus, None before we asked.
@@ -178,25 +181,24 @@ class SystemdBus:
     async def _usable(self) -> Connection:
         """Return the connection, once there is a manager behind it."""
         if self._connection is not None and not self._manager_present.is_set():
-            await self._wait_for_manager()
+            await self._wait_for_manager(self._call_timeout_s)
         if self._connection is None:
             raise again(self._loss)
         return self._connection
 
-    async def _wait_for_manager(self) -> None:
+    async def _wait_for_manager(self, timeout_s: float) -> None:
         try:
-            async with asyncio.timeout(self._call_timeout_s):
+            async with asyncio.timeout(timeout_s):
                 await self._manager_present.wait()
         except TimeoutError:
-            raise unavailable(self._address, f"no manager for {self._call_timeout_s:g} s") from None
+            raise unavailable(self._address, f"no manager for {timeout_s:g} s") from None
 
     # -- connecting ----------------------------------------------------------------------------------------------
 
     async def _connect(self) -> Connection:
         self._manager = None
-        connection = await Connection.open(
-            self.library, self._address, self._on_signal, timeout_s=self._connect_timeout_s
-        )
+        self._manager_present.clear()
+        connection = await Connection.open(self.library, self._address, self._on_signal, timeout_s=CONNECT_TIMEOUT_S)
         try:
             await self._prepare(connection)
         except BaseException:
@@ -206,20 +208,26 @@ class SystemdBus:
 
     async def _prepare(self, connection: Connection) -> None:
         for rule in MATCH_RULES:
-            await self._ask_bus(connection, "AddMatch", rule, returns="")
-        (owner,) = await self._ask_bus(connection, "GetNameOwner", MANAGER_NAME, returns="s")
-        if self._manager is None:  # else a signal brought newer news
-            self._manager = str(owner)
+            await connection.ask(self._to_bus("AddMatch", rule), timeout_s=self._call_timeout_s)
+        await self._find_manager(connection)
         await connection.ask(_subscribe(), timeout_s=self._call_timeout_s)
         await self._listener.restore(connection)
-        if not self._manager:
+        if not self._manager_present.is_set():
             raise unavailable(self._address, "the manager left the bus")
-        self._manager_present.set()
 
-    async def _ask_bus(self, connection: Connection, member: str, argument: str, *, returns: str) -> Sequence[Any]:
+    async def _find_manager(self, connection: Connection) -> None:
+        """Learn the manager's unique name, once it has one."""
+        call = self._to_bus("GetNameOwner", MANAGER_NAME, returns="s")
+        (reply,) = await connection.call([call], timeout_s=self._call_timeout_s)
+        if reply.error_name in ABSENT:
+            await self._wait_for_manager(ARRIVAL_TIMEOUT_S)
+        elif self._manager is None:  # else a signal brought newer news
+            (owner,) = connection.values(call, reply)
+            self._on_manager(str(owner))
+
+    def _to_bus(self, member: str, argument: str, *, returns: str = "") -> Call:
         purpose = f"reach systemd over '{self._address}'"
-        call = Call(purpose, "/org/freedesktop/DBus", DBUS_NAME, member, "s", (argument,), returns, DBUS_NAME)
-        return await connection.ask(call, timeout_s=self._call_timeout_s)
+        return Call(purpose, "/org/freedesktop/DBus", DBUS_NAME, member, "s", (argument,), returns, DBUS_NAME)
 
     async def _keep(self) -> None:
         """Connect again whenever the connection is lost."""
@@ -267,10 +275,10 @@ class SystemdBus:
         if not owner:
             self._manager_present.clear()
             return
+        self._manager_present.set()
         if self._connection is not None:
             # A re-executed manager remembers us and answers AlreadySubscribed; a new one would not send us signals.
             self._connection.post(_subscribe())
-            self._manager_present.set()
         self._listener.on_doubt()
 
 

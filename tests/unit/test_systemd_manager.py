@@ -10,6 +10,7 @@ import pytest
 
 from hero_supervisor import errors
 from hero_supervisor.systemd import SystemdManager
+from hero_supervisor.systemd import bus as bus_module
 from hero_supervisor.systemd.bus import MATCH_RULES, address_of
 from hero_supervisor.unit import TransientUnit, UnitStatus, exec_start, lifetime
 from tests import systemd_fake_bus as fake
@@ -92,10 +93,23 @@ async def test_an_old_systemd_is_refused(text: str, bus: FakeBus) -> None:
         await SystemdManager(address=bus.address).open()
 
 
-async def test_a_bus_without_a_manager_is_reported(bus: FakeBus, library: Library) -> None:
+async def test_a_bus_without_a_manager_is_reported(
+    bus: FakeBus, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus_module, "ARRIVAL_TIMEOUT_S", 0.1)
     bus.answers["GetNameOwner"] = lambda call: [fake.error(call, "org.freedesktop.DBus.Error.NameHasNoOwner", "none")]
-    with pytest.raises(errors.SystemdUnavailable, match=r"cannot reach systemd over 'unix:path=.*': none"):
+    with pytest.raises(errors.SystemdUnavailable, match=r"cannot reach systemd over 'unix:path=.*': no manager"):
         await SystemdManager(address=bus.address, library=library).open()
+
+
+async def test_a_manager_that_joins_the_bus_after_us_is_waited_for(bus: FakeBus, library: Library) -> None:
+    bus.answers["GetNameOwner"] = lambda call: [
+        fake.error(call, "org.freedesktop.DBus.Error.NameHasNoOwner", "none"),
+        fake.owner_changed(fake.MANAGER_NAME),
+    ]
+    async with SystemdManager(address=bus.address, library=library) as manager:
+        assert (await manager.status("a.service")).main_pid == 42
+    assert bus.members().count("Subscribe") == 1
 
 
 async def test_a_manager_that_does_not_let_us_in_is_reported_with_a_hint(bus: FakeBus) -> None:
