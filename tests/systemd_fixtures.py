@@ -64,7 +64,7 @@ def bus_address() -> str:
 def unit_prefix(bus_address: str) -> Iterator[str]:
     """Begin of the names of a test's units. Fails the test when one of them stays loaded."""
     _ = bus_address
-    prefix = f"hero-test-{uuid.uuid4().hex[:8]}"
+    prefix = f"herotest{uuid.uuid4().hex[:8]}"  # no dash: slices would be nested in ones that stay
     yield prefix
     left = loaded_units(prefix)
     if left:
