@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from .ports import LogSource, ProcessManager
     from .runner import Runner
-    from .supervisor import LogSource, ProcessManager
 
 
 class SupervisorBuilder:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Self
 from weakref import WeakValueDictionary
 
 from msgspec import Meta
@@ -24,11 +24,12 @@ from . import embedded_redis
 from .client import JobClient
 from .errors import HeroError, RedisUnavailable, RunnerExists, RunnerNotFound, UnitExists
 from .job import Job, JobId, JobResult, JobStatus, JobSummary
+from .ports import LogSource, ProcessManager
 from .records import LogRecord, RunnerOutcome, RunnerState, RunnerStatus, StatusSummary
 from .runner import PositiveSeconds, Runner, RunnerId
 from .settings import Manager, Secrets
 from .state import Desired, StateDirectory, StoredRunner
-from .unit import Site, TransientUnit, UnitStatus, render
+from .unit import Site, UnitStatus, render
 
 logger = logging.getLogger(__name__)
 
@@ -39,37 +40,6 @@ Limit = Annotated[int, Meta(ge=1, le=1_000, description="Number of entries, from
 WAIT_MARGIN_S = 60
 #: Seconds for Redis to answer when the supervisor opens.
 REDIS_START_TIMEOUT_S = 30
-
-
-class ProcessManager(Protocol):
-    """Starts, stops and looks at units. ``systemd.SystemdManager`` is the real one."""
-
-    async def open(self) -> None:
-        """Connect."""
-
-    async def close(self) -> None:
-        """Disconnect; units run on."""
-
-    async def start(self, unit: TransientUnit) -> UnitStatus:
-        """Start a unit and wait for the outcome."""
-
-    async def stop(self, unit_name: str, *, timeout_s: float) -> UnitStatus:
-        """Stop a unit, wait for the outcome and free its name."""
-
-    async def status(self, unit_name: str) -> UnitStatus:
-        """Return what is known of a unit; an inactive status when it is not loaded."""
-
-    async def adopt(self, pattern: str) -> list[UnitStatus]:
-        """Take over the loaded units whose names match a glob pattern."""
-
-
-class LogSource(Protocol):
-    """Reads the log of units. ``journal.JournalReader`` is the real one."""
-
-    async def read(
-        self, unit_name: str, *, lines: int, after_cursor: str | None = None, job_id: str | None = None
-    ) -> list[LogRecord]:
-        """Return log records of a unit, oldest first."""
 
 
 class Supervisor:

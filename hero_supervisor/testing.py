@@ -13,6 +13,7 @@ from .errors import CommandNotExecutable, UnitExists
 from .unit import TransientUnit, UnitStatus
 
 if TYPE_CHECKING:
+    from .ports import UnitWatcher
     from .records import LogRecord
 
 
@@ -23,12 +24,32 @@ class InMemoryProcessManager:
         #: Every unit that was started, in order.
         self.started: list[TransientUnit] = []
         self._units: dict[str, UnitStatus] = {}
+        self._watchers: list[UnitWatcher] = []
 
     async def open(self) -> None:
         """Do nothing."""
 
     async def close(self) -> None:
         """Do nothing; units run on."""
+
+    def watch(self, watcher: UnitWatcher) -> None:
+        """Tell ``watcher`` of the ends that ``end`` brings about."""
+        self._watchers.append(watcher)
+
+    def end(self, unit_name: str, *, active_state: str = "failed", exit_status: int = 1) -> None:
+        """Let the process of a unit end, for good as far as systemd is concerned."""
+        ended = replace(
+            self._units[unit_name],
+            active_state=active_state,
+            sub_state="dead" if active_state == "inactive" else active_state,
+            main_pid=0,
+            result="exit-code" if exit_status else "success",
+            exec_main_code=1,
+            exec_main_status=exit_status,
+        )
+        self._units[unit_name] = ended
+        for watcher in self._watchers:
+            watcher.on_ended(unit_name)
 
     async def start(self, unit: TransientUnit) -> UnitStatus:
         """Call a unit running."""

@@ -2,7 +2,7 @@
 
 On every (re)connect, before anybody else may use the connection::
 
-    AddMatch x 3 → GetNameOwner (who is the manager?) → Subscribe → the listener's restore (references)
+    AddMatch x 4 → GetNameOwner (who is the manager?) → Subscribe → the listener's restore (references)
 
 A user's bus is started by whoever connects to it first, and the manager joins it a moment later: we wait for it.
 
@@ -14,8 +14,9 @@ A user's bus is started by whoever connects to it first, and the manager joins i
 - **The manager reloads** (``daemon-reload``): it answers nobody for a while. Calls just take longer.
 - After the last two the listener hears ``on_doubt``: signals may have been missed.
 
-Three match rules, all of them in use. Rejected: the manager's other signals and PropertiesChanged, some fifteen
-messages for each start that nobody here would read.
+Four match rules, all of them in use. Of the changed properties only those of services are asked for, eight messages
+for a start; of these only the news that a main process has ended is passed on. Rejected: a rule for each unit (a bus
+allows a connection 512 of them); the changes of units in general, as many messages again that say no more.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 MANAGER_PATH: Final = "/org/freedesktop/systemd1"
 MANAGER_INTERFACE: Final = "org.freedesktop.systemd1.Manager"
+SERVICE_INTERFACE: Final = "org.freedesktop.systemd1.Service"
+PROPERTIES_INTERFACE: Final = "org.freedesktop.DBus.Properties"
 DBUS_NAME: Final = "org.freedesktop.DBus"
 
 #: Seconds for a reply. PID 1 answers nobody while it reloads, which takes long on hosts with many units.
@@ -54,10 +57,15 @@ MAX_SENDS: Final = 5
 _MANAGER_SIGNAL: Final = (
     f"type='signal',sender='{MANAGER_NAME}',path='{MANAGER_PATH}',interface='{MANAGER_INTERFACE}',member='%s'"
 )
+_SERVICE_CHANGED: Final = (
+    f"type='signal',sender='{MANAGER_NAME}',path_namespace='{MANAGER_PATH}/unit',"
+    f"interface='{PROPERTIES_INTERFACE}',member='PropertiesChanged',arg0='{SERVICE_INTERFACE}'"
+)
 MATCH_RULES: Final = (
     f"type='signal',sender='{DBUS_NAME}',interface='{DBUS_NAME}',member='NameOwnerChanged',arg0='{MANAGER_NAME}'",
     _MANAGER_SIGNAL % "JobRemoved",
     _MANAGER_SIGNAL % "Reloading",
+    _SERVICE_CHANGED,
 )
 
 
@@ -70,6 +78,9 @@ class Listener(Protocol):
 
     def on_job_removed(self, path: str, result: str) -> None:
         """A unit job ended."""
+
+    def on_main_process_ended(self, path: str) -> None:
+        """The service unit of this object path has no main process any more."""
 
     def on_doubt(self) -> None:
         """The manager reloaded or re-executed itself; signals may have been missed."""
@@ -222,8 +233,8 @@ class SystemdBus:
         if reply.error_name in ABSENT:
             await self._wait_for_manager(ARRIVAL_TIMEOUT_S)
         elif self._manager is None:  # else a signal brought newer news
-            (owner,) = connection.values(call, reply)
-            self._on_manager(str(owner))
+            (self._manager,) = connection.values(call, reply)
+            self._manager_present.set()
 
     def _to_bus(self, member: str, argument: str, *, returns: str = "") -> Call:
         purpose = f"reach systemd over '{self._address}'"
@@ -262,6 +273,16 @@ class SystemdBus:
                 self._on_manager(owner)
         elif message.sender == self._manager and message.interface == MANAGER_INTERFACE:
             self._on_manager_signal(message)
+        elif message.sender == self._manager and message.member == "PropertiesChanged":
+            self._on_properties_changed(message)
+
+    def _on_properties_changed(self, message: Received) -> None:
+        if message.signature != "sa{sv}as":
+            return
+        interface, changed, _ = message.body
+        main_pid = changed.get("MainPID")
+        if interface == SERVICE_INTERFACE and main_pid is not None and main_pid.value == 0:
+            self._listener.on_main_process_ended(message.path or "")
 
     def _on_manager_signal(self, message: Received) -> None:
         if message.member == "JobRemoved" and message.signature == "uoss":
@@ -279,7 +300,7 @@ class SystemdBus:
         if self._connection is not None:
             # A re-executed manager remembers us and answers AlreadySubscribed; a new one would not send us signals.
             self._connection.post(_subscribe())
-        self._listener.on_doubt()
+            self._listener.on_doubt()
 
 
 def _subscribe() -> Call:

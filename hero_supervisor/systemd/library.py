@@ -49,6 +49,10 @@ class Received(Protocol):
         """Unique bus name of the sender; the bus itself vouches for it."""
 
     @property
+    def path(self) -> str | None:
+        """Object that a signal is about."""
+
+    @property
     def interface(self) -> str | None:
         """Interface of a signal."""
 

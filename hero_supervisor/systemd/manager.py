@@ -47,14 +47,16 @@ from .unit_status import (
     JOB,
     LEFT_INACTIVE,
     get_property,
+    name_in,
     read_properties,
     read_status,
     value_in,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from hero_supervisor.ports import UnitWatcher
     from hero_supervisor.unit import TransientUnit
 
     from .connection import Connection
@@ -101,7 +103,7 @@ class SystemdManager:
         self._jobs = UnitJobs(self._is_job_gone, look_interval_s=look_interval_s)
         self._references = UnitReferences(self._bus)
         self._version = 0
-        self._watchers: list[Callable[[bool], None]] = []
+        self._watchers: list[UnitWatcher] = []
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -140,11 +142,8 @@ class SystemdManager:
         """Whether the manager can be asked now."""
         return self._bus.connected
 
-    def watch_connection(self, watcher: Callable[[bool], None]) -> None:
-        """Call ``watcher`` with False when the connection is lost and with True when it can be used again.
-
-        After the latter, look at all units: what happened meanwhile was not seen. It must not raise.
-        """
+    def watch(self, watcher: UnitWatcher) -> None:
+        """Tell ``watcher`` from now on what happens to units, foreign ones included."""
         self._watchers.append(watcher)
 
     # -- verbs ---------------------------------------------------------------------------------------------------
@@ -243,24 +242,30 @@ class SystemdManager:
         """Pass on that a unit job ended."""
         self._jobs.on_removed(path, result)
 
+    def on_main_process_ended(self, path: str) -> None:
+        """Pass on that a unit has no main process any more."""
+        name = name_in(path)
+        for watcher in self._watchers:
+            watcher.on_ended(name)
+
     def on_doubt(self) -> None:
         """Pass on that signals may have been missed."""
         self._jobs.on_doubt()
+        for watcher in self._watchers:
+            watcher.on_doubt()
 
     def on_loss(self, loss: SystemdUnavailable) -> None:
         """Pass on that the connection is lost."""
         self._jobs.on_loss(loss)
-        for watcher in self._watchers:
-            watcher(False)  # noqa: FBT003  # the one thing it is told
 
     async def restore(self, connection: Connection) -> None:
         """Take our references again: systemd dropped them with the old connection."""
         await self._references.take_again(connection)
 
     def on_restored(self) -> None:
-        """Pass on that the connection can be used again."""
+        """Pass on that the connection can be used again; what happened meanwhile was not seen."""
         for watcher in self._watchers:
-            watcher(True)  # noqa: FBT003
+            watcher.on_doubt()
 
     # -- starting and stopping -------------------------------------------------------------------------------------
 

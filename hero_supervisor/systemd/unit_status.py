@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from hero_supervisor.errors import SystemdRefused
 from hero_supervisor.unit import UnitStatus
 
-from .bus import MANAGER_PATH
+from .bus import MANAGER_PATH, PROPERTIES_INTERFACE, SERVICE_INTERFACE
 from .connection import Call
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
     Ask = Callable[[Sequence[Call]], Awaitable[list[Sequence[Any]]]]
 
-PROPERTIES_INTERFACE: Final = "org.freedesktop.DBus.Properties"
 _UNIT: Final = "org.freedesktop.systemd1.Unit"
-_SERVICE: Final = "org.freedesktop.systemd1.Service"
 
 #: How often a status is read again because the unit keeps changing under us; then the last one has to do.
 MAX_READS: Final = 5
@@ -48,14 +46,14 @@ _CHANGED: Final = Read("state_change_usec", _UNIT, "StateChangeTimestamp", "t")
 _STATE: Final = (
     Read("active_state", _UNIT, "ActiveState", "s"),
     Read("sub_state", _UNIT, "SubState", "s"),
-    Read("main_pid", _SERVICE, "MainPID", "u"),
+    Read("main_pid", SERVICE_INTERFACE, "MainPID", "u"),
     Read("invocation_id", _UNIT, "InvocationID", "ay"),
-    Read("restarts", _SERVICE, "NRestarts", "u"),
+    Read("restarts", SERVICE_INTERFACE, "NRestarts", "u"),
 )
 _END: Final = (
-    Read("result", _SERVICE, "Result", "s"),
-    Read("exec_main_code", _SERVICE, "ExecMainCode", "i"),
-    Read("exec_main_status", _SERVICE, "ExecMainStatus", "i"),
+    Read("result", SERVICE_INTERFACE, "Result", "s"),
+    Read("exec_main_code", SERVICE_INTERFACE, "ExecMainCode", "i"),
+    Read("exec_main_status", SERVICE_INTERFACE, "ExecMainStatus", "i"),
 )
 #: For the caller's own reads.
 ACTIVE_STATE: Final = _STATE[0]
@@ -71,6 +69,13 @@ def unit_path(unit_name: str) -> str:
     """
     escaped = re.sub(rb"[^A-Za-z0-9]|^[0-9]", _escape, unit_name.encode())
     return f"{MANAGER_PATH}/unit/{escaped.decode() or '_'}"
+
+
+def name_in(path: str) -> str:
+    """Return the name of the unit that has an object path; what is no unit's path gives ''."""
+    escaped = path.removeprefix(f"{MANAGER_PATH}/unit/").encode()
+    name = re.sub(rb"_([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), escaped)
+    return "" if escaped.startswith(b"/") else name.decode(errors="replace")
 
 
 def _escape(found: re.Match[bytes]) -> bytes:

@@ -391,6 +391,31 @@ async def test_a_hundred_units_start_at_once(manager: SystemdManager, make_unit:
     assert len({status.main_pid for status in statuses}) == 100
 
 
+class News:
+    """What the manager tells."""
+
+    def __init__(self) -> None:
+        self.told: asyncio.Queue[str] = asyncio.Queue()
+        self.on_ended = self.told.put_nowait
+
+    def on_doubt(self) -> None:
+        self.told.put_nowait("doubt")
+
+
+async def test_every_end_of_a_main_process_is_told_at_once(manager: SystemdManager, make_unit: MakeUnit) -> None:
+    news = News()
+    manager.watch(news)
+    status = await manager.start(make_unit(*SLEEP, more=AT_ONCE))
+    assert news.told.empty()
+    for restarts in (1, 2):
+        kill(status.main_pid)
+        async with asyncio.timeout(5):
+            assert await news.told.get() == status.name
+        status = await changed(manager, status.name, restarts=restarts, sub_state="running")
+        while not news.told.empty():
+            assert news.told.get_nowait() == status.name
+
+
 def cut(manager: SystemdManager) -> None:
     """Cut the bus connection, as a dying bus daemon does."""
     connection: Any = manager._bus._connection
@@ -398,8 +423,8 @@ def cut(manager: SystemdManager) -> None:
 
 
 async def test_a_connection_cut_under_us_is_made_again(manager: SystemdManager, make_unit: MakeUnit) -> None:
-    told: asyncio.Queue[bool] = asyncio.Queue()
-    manager.watch_connection(told.put_nowait)
+    news = News()
+    manager.watch(news)
     unit = make_unit(*SLEEP)
     before = await manager.start(unit)
     never_ready = asyncio.create_task(manager.start(make_unit(*SLEEP, name="notify", kind="notify")))
@@ -407,10 +432,9 @@ async def test_a_connection_cut_under_us_is_made_again(manager: SystemdManager, 
     cut(manager)
     with pytest.raises(errors.SystemdUnavailable, match="cannot reach systemd over 'unix:path="):
         await never_ready
-    assert await told.get() is False
     with pytest.raises(errors.SystemdUnavailable):
         await manager.status(unit.name)
-    assert await told.get() is True
+    assert await news.told.get() == "doubt"
     assert await manager.status(unit.name) == before
     os.kill(before.main_pid, signal.SIGTERM)  # its status stays only if it is referenced again
     assert (await changed(manager, unit.name, active_state="inactive")).invocation_id == before.invocation_id

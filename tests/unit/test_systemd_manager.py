@@ -14,6 +14,7 @@ from hero_supervisor.systemd import bus as bus_module
 from hero_supervisor.systemd.bus import MATCH_RULES, address_of
 from hero_supervisor.unit import TransientUnit, UnitStatus, exec_start, lifetime
 from tests import systemd_fake_bus as fake
+from tests.redis_fixtures import eventually
 from tests.systemd_fake_bus import FakeBus
 
 if TYPE_CHECKING:
@@ -44,16 +45,27 @@ async def manager(bus: FakeBus, library: Library) -> AsyncIterator[SystemdManage
         yield manager
 
 
-class Connections:
-    """What the manager tells about its connection."""
+class News:
+    """What the manager tells: names of units whose main process ended, and 'doubt'."""
 
     def __init__(self, manager: SystemdManager) -> None:
-        self._told: asyncio.Queue[bool] = asyncio.Queue()
-        manager.watch_connection(self._told.put_nowait)
+        self._told: asyncio.Queue[str] = asyncio.Queue()
+        manager.watch(self)
 
-    async def told(self) -> bool:
+    def on_ended(self, unit_name: str) -> None:
+        self._told.put_nowait(unit_name)
+
+    def on_doubt(self) -> None:
+        self._told.put_nowait("doubt")
+
+    async def told(self) -> str:
         async with asyncio.timeout(5):
             return await self._told.get()
+
+
+async def lost(manager: SystemdManager) -> None:
+    """Wait until the loss of the connection was noticed."""
+    await eventually(lambda: not manager.connected)
 
 
 def starts_with(bus: FakeBus, *messages: Callable[[Any], Any]) -> None:
@@ -384,9 +396,8 @@ async def test_losing_the_bus_fails_a_start_that_waits_for_its_unit_job(bus: Fak
 
 
 async def test_calls_on_a_lost_bus_fail_at_once_and_name_the_cause(bus: FakeBus, manager: SystemdManager) -> None:
-    connections = Connections(manager)
     await bus.close()
-    assert await connections.told() is False
+    await lost(manager)
     assert not manager.connected
     began = time.monotonic()
     with pytest.raises(errors.SystemdUnavailable, match=rf"cannot reach systemd over '{bus.address}': .*lost"):
@@ -399,13 +410,13 @@ async def test_a_lost_bus_is_found_again_with_subscription_rules_and_references(
 ) -> None:
     starts_with(bus, queued, ended)
     await manager.start(UNIT)
-    connections = Connections(manager)
+    news = News(manager)
     await bus.close()
-    assert await connections.told() is False
+    await lost(manager)
     bus.calls.clear()
     await bus.open()
-    assert await connections.told() is True
-    assert bus.members() == ["Hello", "AddMatch", "AddMatch", "AddMatch", "GetNameOwner", "Subscribe", "RefUnit"]
+    assert await news.told() == "doubt"
+    assert bus.members() == ["Hello", *["AddMatch"] * 4, "GetNameOwner", "Subscribe", "RefUnit"]
     assert manager.connected
     assert (await manager.status("a.service")).main_pid == 42
 
@@ -413,16 +424,16 @@ async def test_a_lost_bus_is_found_again_with_subscription_rules_and_references(
 async def test_a_unit_that_is_gone_after_the_loss_is_no_longer_held(bus: FakeBus, manager: SystemdManager) -> None:
     starts_with(bus, queued, ended)
     await manager.start(UNIT)
-    connections = Connections(manager)
+    news = News(manager)
     for member in ("RefUnit", "GetUnit"):
         bus.answers[member] = lambda call: [fake.error(call, NO_SUCH_UNIT)]
     bus.drop()
-    assert [await connections.told(), await connections.told()] == [False, True]
+    assert await news.told() == "doubt"
     assert await manager.status("a.service") == UnitStatus("a.service")
 
 
 async def test_a_bus_that_goes_again_while_it_is_set_up_is_found_again(bus: FakeBus, manager: SystemdManager) -> None:
-    connections = Connections(manager)
+    news = News(manager)
 
     def drop_once(call: Any) -> list[Any]:
         del bus.answers["Subscribe"]
@@ -431,16 +442,46 @@ async def test_a_bus_that_goes_again_while_it_is_set_up_is_found_again(bus: Fake
 
     bus.answers["Subscribe"] = drop_once
     bus.drop()
-    assert [await connections.told(), await connections.told()] == [False, True]
+    assert await news.told() == "doubt"
 
 
 async def test_closing_while_the_bus_is_away_ends_the_search(bus: FakeBus, library: Library) -> None:
     manager = SystemdManager(address=bus.address, library=library)
     await manager.open()
-    connections = Connections(manager)
     await bus.close()
-    assert await connections.told() is False
+    await lost(manager)
     await manager.close()  # no task may be left: the fixture of all tests looks
+
+
+# -- news ----------------------------------------------------------------------------------------------------------
+
+
+def changed(main_pid: int, path: str = f"{fake.MANAGER_PATH}/unit/a_2eservice", **header: str) -> Any:
+    message = fake.signal(
+        "PropertiesChanged",
+        "sa{sv}as",
+        "org.freedesktop.systemd1.Service",
+        {"MainPID": fake.Variant("u", main_pid)},
+        [],
+        interface="org.freedesktop.DBus.Properties",
+        **header,
+    )
+    message.path = path
+    return message
+
+
+async def test_the_end_of_a_main_process_is_told_and_nothing_else(bus: FakeBus, manager: SystemdManager) -> None:
+    news = News(manager)
+    other = fake.signal("PropertiesChanged", "sa{sv}as", "x", {}, [], interface="org.freedesktop.DBus.Properties")
+    malformed = fake.signal("PropertiesChanged", "s", "x", interface="org.freedesktop.DBus.Properties")
+    bus.send(changed(7), other, malformed, changed(0, sender=":1.666"), changed(0))
+    assert await news.told() == "a.service"
+
+
+async def test_after_a_reload_anything_may_have_happened(bus: FakeBus, manager: SystemdManager) -> None:
+    news = News(manager)
+    bus.send(fake.signal("Reloading", "b", True), fake.signal("Reloading", "b", False), changed(0))
+    assert [await news.told(), await news.told()] == ["doubt", "a.service"]
 
 
 # -- reload and re-execution ---------------------------------------------------------------------------------------

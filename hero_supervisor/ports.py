@@ -1,0 +1,56 @@
+"""What the supervisor asks of the outside, as protocols: units to run, news of them, and their logs.
+
+The real ones are ``systemd.SystemdManager`` and ``journal.JournalReader``; stand-ins for tests are in ``testing.py``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .records import LogRecord
+    from .unit import TransientUnit, UnitStatus
+
+
+class UnitWatcher(Protocol):
+    """Who wants to know what happens to units. Its methods must not raise, and return at once."""
+
+    def on_ended(self, unit_name: str) -> None:
+        """The main process of a unit has ended; the unit may be started again already."""
+
+    def on_doubt(self) -> None:
+        """News may have been missed: anything may have happened to any unit."""
+
+
+class ProcessManager(Protocol):
+    """Starts, stops and looks at units."""
+
+    async def open(self) -> None:
+        """Connect."""
+
+    async def close(self) -> None:
+        """Disconnect; units run on."""
+
+    def watch(self, watcher: UnitWatcher) -> None:
+        """Tell ``watcher`` from now on, until ``close``, what happens to units, foreign ones included."""
+
+    async def start(self, unit: TransientUnit) -> UnitStatus:
+        """Start a unit and wait for the outcome."""
+
+    async def stop(self, unit_name: str, *, timeout_s: float) -> UnitStatus:
+        """Stop a unit, wait for the outcome and free its name."""
+
+    async def status(self, unit_name: str) -> UnitStatus:
+        """Return what is known of a unit; an inactive status when it is not loaded."""
+
+    async def adopt(self, pattern: str) -> list[UnitStatus]:
+        """Take over the loaded units whose names match a glob pattern."""
+
+
+class LogSource(Protocol):
+    """Reads the log of units."""
+
+    async def read(
+        self, unit_name: str, *, lines: int, after_cursor: str | None = None, job_id: str | None = None
+    ) -> list[LogRecord]:
+        """Return log records of a unit, oldest first."""
