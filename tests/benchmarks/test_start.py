@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(600)
 
-#: The library that the supervisor uses too, as it comes.
+#: The library that the supervisor uses too.
 LIBRARY: Any = importlib.import_module(libraries.load().name)
 MessageBus: Any = importlib.import_module(f"{LIBRARY.__name__}.aio").MessageBus
 
@@ -76,6 +76,7 @@ class BareClient:
 async def bare(service: Service) -> AsyncIterator[Callable[[list[str]], Any]]:
     """Start units of the given ids with a bare client, all at once; returns seconds."""
     bus = await MessageBus(bus_type=LIBRARY.BusType.SYSTEM if IS_ROOT else LIBRARY.BusType.SESSION).connect()
+    bus._writer.sock = libraries.PatientSocket(bus._sock)  # as it comes, a hundred starts at once cut its connection
     client = BareClient(bus)
     await client.call(**MANAGER, member="Subscribe")
     rule = "type='signal',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'"
