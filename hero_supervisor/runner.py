@@ -1,31 +1,33 @@
 """A runner as data: the configuration of one long-lived worker process, and what makes it valid.
 
-A runner owns no process and no connection; ``unit.py`` renders it into what systemd runs.
+A runner owns no process and no connection; ``unit/`` renders it into what systemd runs. Parts of a definition that are
+nouns of their own have their types and rules in ``restart``, ``limits``, ``environment``, ``sandbox`` and
+``extra_properties``; what concerns several parts is here.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, cast
 
 import msgspec
 from msgspec import Meta
 
-from . import schema
+from . import environment, extra_properties, limits, restart, schema
+from .environment import MAX_COMMAND_BYTES, Credentials, size_of
 from .errors import Fault, InvalidRunner
+from .extra_properties import ExtraProperties
+from .limits import Limits, LogRate, OomPolicy
+from .original import from_original, is_original
+from .restart import Backoff, PositiveSeconds, RestartPolicy, Seconds
+from .sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: What a runner id looks like. It becomes part of a unit name and of a Redis key, so nothing in it needs escaping.
 #: The look-ahead is for Python, whose ``$`` also matches before a final newline.
 RUNNER_ID_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$(?!\n)"
-
-#: Most bytes that all words of a command, or all entries of an environment, may take.
-#: The kernel refuses a single word of 128 KiB (MAX_ARG_STRLEN, execve(2)).
-MAX_COMMAND_BYTES: Final = 128 * 1024 - 1
-
-#: Set by the supervisor for every runner, so not up to its definition. See docs/runners.md.
-RESERVED_ENV: Final = frozenset({"HERO_RUNNER", "HERO_NAMESPACE", "HERO_QUEUE", "HERO_REDIS_URL"})
 
 RunnerId = Annotated[
     str,
@@ -34,8 +36,13 @@ RunnerId = Annotated[
         description="Id of a runner: lower-case letters, digits, '-' and '_'; at most 63 characters.",
     ),
 ]
-Seconds = Annotated[float, Meta(ge=0, le=86_400, description="Seconds, from 0 to 86400.")]
-PositiveSeconds = Annotated[float, Meta(gt=0, le=86_400, description="Seconds, more than 0, at most 86400.")]
+LabelKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$(?!\n)")]
+LabelValue = Annotated[str, Meta(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$(?!\n)")]
+LongSeconds = Annotated[float, Meta(gt=0, le=366 * 86_400, description="Seconds, more than 0, at most a year.")]
+
+#: Signals that programs take for "end" or "read your configuration again".
+StopSignal = Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH"]
+ReloadSignal = Literal["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH"]
 
 
 class Executor(StrEnum):
@@ -54,16 +61,17 @@ class Readiness(StrEnum):
     NOTIFY = "notify"
 
 
-class RestartPolicy(StrEnum):
-    """After which exits systemd starts a runner again."""
+class Milestone(StrEnum):
+    """What another runner must have reached before a runner is started."""
 
-    ALWAYS = "always"
-    ON_FAILURE = "on-failure"
-    NEVER = "never"
+    #: systemd calls it started, as its ``readiness`` says.
+    STARTED = "started"
+    #: It is started, and its probe, if it has one, says that it works.
+    READY = "ready"
 
 
 class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Configuration of one worker process.
+    """Configuration of a worker, which runs as one process or as several alike.
 
     Either ``command`` or ``executor`` is given: a program of the user's own, or the bundled runner.
     """
@@ -77,6 +85,10 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     executor: Executor | None = None
     #: Environment variables of the process, beside the ones the supervisor sets.
     env: dict[str, str] = {}
+    #: Variables of ``env`` that may be set although their names look like those of secrets.
+    allow_secret_env: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
+    #: Files that only the runner can read, by the names under which it finds them in ``$CREDENTIALS_DIRECTORY``.
+    credentials: Credentials = {}
     #: Absolute path of the directory the process starts in; systemd's default otherwise.
     working_directory: str | None = None
     #: Account the process runs under; only the system manager can change it.
@@ -85,16 +97,47 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     group: str | None = None
     #: One line for people.
     description: Annotated[str, Meta(max_length=200)] = ""
+    #: What operations select runners by.
+    labels: Annotated[dict[LabelKey, LabelValue], Meta(max_length=64)] = {}
+    #: Start it as soon as it is added.
+    autostart: bool = False
+    #: How many processes of it are to run, each in a unit of its own.
+    instances: Annotated[int, Meta(ge=0, le=64)] = 1
     #: Redis list the runner takes job ids from; ``{namespace}:q:work:type:{id}`` when not given.
     queue: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     readiness: Readiness = Readiness.EXEC
+    #: Runners that are started before it and stopped after it, and what they must have reached.
+    after: Annotated[dict[RunnerId, Milestone], Meta(max_length=64)] = {}
     restart: RestartPolicy = RestartPolicy.ALWAYS
-    #: Pause between an exit and the next start.
+    #: Pause between an exit and a fast restart.
     restart_delay_s: Seconds = 1.0
+    #: What happens when it ends again and again.
+    backoff: Backoff = Backoff()
     #: Longest time to reach readiness.
     start_timeout_s: PositiveSeconds = 30.0
-    #: Longest time between SIGTERM and SIGKILL to the whole control group.
+    #: Longest time between the stop signal and SIGKILL to the whole control group.
     stop_timeout_s: PositiveSeconds = 10.0
+    #: Signal that asks it to stop.
+    stop_signal: StopSignal = "SIGTERM"
+    #: Signal that asks it to read its configuration again.
+    reload_signal: ReloadSignal | None = None
+    #: Program and arguments that make it read its configuration again; executed beside it, byte for byte.
+    reload_command: tuple[str, ...] = ()
+    #: Longest time between two ``WATCHDOG=1`` (sd_notify(3)); systemd kills it when that is over.
+    watchdog_s: PositiveSeconds | None = None
+    #: Age at which an instance is replaced by a new one.
+    max_age_s: LongSeconds | None = None
+    #: Each instance gets up to this much older, at random, so that they are not all replaced at once.
+    max_age_jitter_s: Annotated[float, Meta(ge=0, le=366 * 86_400)] = 0.0
+    #: When to restart it, as a calendar expression of systemd.time(7).
+    restart_calendar: Annotated[str, Meta(pattern=r"^[A-Za-z0-9*:.,/~ _+-]{1,200}$(?!\n)")] | None = None
+    limits: Limits = Limits()
+    oom_policy: OomPolicy = OomPolicy.KILL
+    #: How far it is shut in; the service's ``default_sandbox`` when not given.
+    sandbox: Sandbox | None = None
+    log_rate: LogRate = LogRate()
+    #: Further unit properties, of a closed list; only an administrator may set them.
+    extra_properties: ExtraProperties = {}
 
     @classmethod
     def from_data(cls, data: object) -> Self:
@@ -103,7 +146,7 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Raises:
             InvalidRunner: With the path of every fault.
         """
-        data = _from_original(data) if isinstance(data, Mapping) and "binary_path" in data else data
+        data = from_original(cast("Any", data)) if is_original(data) else data
         return schema.convert(data, cls, error=InvalidRunner, rules=faults_in)
 
     def checked(self) -> Self:
@@ -119,66 +162,42 @@ def faults_in(runner: Runner) -> Iterable[Fault]:
     """Yield what is wrong with a runner whose types are right."""
     if bool(runner.command) == bool(runner.executor):
         yield Fault("command", "exactly one of command and executor is needed")
-    if runner.command:
-        yield from _command_faults(runner.command)
-    yield from _env_faults(runner.env)
+    yield from _command_faults("command", runner.command)
+    yield from environment.env_faults(runner.env, runner.allow_secret_env)
+    yield from environment.credential_faults(runner.credentials)
     yield from _single_line_faults(runner)
-    if runner.working_directory is not None and not runner.working_directory.startswith("/"):
-        yield Fault("working_directory", "must be an absolute path")
+    if runner.id in runner.after:
+        yield Fault(f"after.{runner.id}", "must be another runner")
+    yield from restart.faults_in(runner.backoff)
+    yield from _reload_faults(runner)
+    yield from _age_faults(runner)
+    yield from limits.faults_in(runner.limits)
+    yield from extra_properties.faults_in(runner.extra_properties)
 
 
-def _command_faults(command: tuple[str, ...]) -> Iterable[Fault]:
-    program = command[0]
+def _command_faults(path: str, command: tuple[str, ...]) -> Iterable[Fault]:
+    program = command[0] if command else "/"
     if not program or program in {".", ".."} or ("/" in program and not program.startswith("/")):
-        yield Fault("command[0]", "must be an absolute path or a bare program name")
+        yield Fault(f"{path}[0]", "must be an absolute path or a bare program name")
     for index, word in enumerate(command):
-        yield from schema.text_faults(f"command[{index}]", word)
-    if _size_of(command) > MAX_COMMAND_BYTES:
-        yield Fault("command", f"must be at most {MAX_COMMAND_BYTES} bytes in all")
-
-
-def _env_faults(env: Mapping[str, str]) -> Iterable[Fault]:
-    for name, value in env.items():
-        path = f"env.{name[:80]}"
-        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
-            yield Fault(path, "must be a variable name: letters, digits and '_'")
-        if name in RESERVED_ENV:
-            yield Fault(path, "is set by the supervisor")
-        yield from schema.text_faults(path, value)
-    if _size_of([*env, *env.values()]) > MAX_COMMAND_BYTES:
-        yield Fault("env", f"must be at most {MAX_COMMAND_BYTES} bytes in all")
+        yield from schema.text_faults(f"{path}[{index}]", word)
+    if size_of(command) > MAX_COMMAND_BYTES:
+        yield Fault(path, f"must be at most {MAX_COMMAND_BYTES} bytes in all")
 
 
 def _single_line_faults(runner: Runner) -> Iterable[Fault]:
-    for name in ("description", "queue", "user", "group", "working_directory"):
-        value = getattr(runner, name)
-        if value and any(ord(char) < 32 or ord(char) == 127 for char in value):
-            yield Fault(name, "must not contain control characters")
-        if value:
-            yield from schema.text_faults(name, value)
+    for name in ("description", "queue", "user", "group"):
+        yield from schema.line_faults(name, getattr(runner, name) or "")
+    if runner.working_directory is not None:
+        yield from schema.path_faults("working_directory", runner.working_directory)
 
 
-def _size_of(words: Iterable[str]) -> int:
-    # One byte each for the NUL that ends it; surrogates are reported elsewhere.
-    return sum(len(word.encode(errors="replace")) + 1 for word in words)
+def _reload_faults(runner: Runner) -> Iterable[Fault]:
+    if runner.reload_command and runner.reload_signal:
+        yield Fault("reload_command", "at most one of reload_command and reload_signal can be given")
+    yield from _command_faults("reload_command", runner.reload_command)
 
 
-def _from_original(data: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Translate the original's runner definition.
-
-    It names ``id``, ``name``, ``binary_path``, ``db_path``, ``redis_url`` and ``process_manager``. Its binaries take
-    their id as first argument and the two addresses as options. Its two process managers are both systemd here.
-    """
-    rest = {key: value for key, value in data.items() if key not in _ORIGINAL_FIELDS}
-    faults = [Fault(key, "must be a string") for key in _ORIGINAL_FIELDS if not isinstance(data.get(key, ""), str)]
-    if not re.fullmatch("simple|tmux(:.+)?|", str(data.get("process_manager", ""))):
-        faults.append(Fault("process_manager", "must be 'simple' or 'tmux:<session>'"))
-    if faults:
-        raise InvalidRunner(faults)
-    options = [("--db-path", data.get("db_path")), ("--redis-url", data.get("redis_url"))]
-    words = [word for option, value in options if value for word in (option, value)]
-    command = [data["binary_path"], str(data.get("id", "")), *words]
-    return {"description": data.get("name", ""), "command": command, **rest}
-
-
-_ORIGINAL_FIELDS: Final = ("name", "binary_path", "db_path", "redis_url", "process_manager")
+def _age_faults(runner: Runner) -> Iterable[Fault]:
+    if runner.max_age_jitter_s and runner.max_age_s is None:
+        yield Fault("max_age_jitter_s", "needs max_age_s")

@@ -1,13 +1,18 @@
 """Untrusted data into our types, with every fault reported by its path.
 
-msgspec stops at the first fault; a person who wrote a definition wants all of them at once. So each field is
-converted on its own, and the checks that types cannot say (``rules``) run on what converted.
+msgspec stops at the first fault, and does not say which entry of a mapping is wrong; a person who wrote a definition
+wants all faults at once. So fields and entries are looked at one by one, in structs within structs too, and the
+checks that types cannot say (``rules``) run on what converted.
+
+A field may be written as a text that stands for another value (``512M``): its type then carries a reader,
+``Meta(extra={READ: parse_size})``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -15,6 +20,9 @@ from .errors import Fault, InvalidInput
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 Rule = Callable[[Any], Iterable[Fault]]
+
+#: Key of a type's ``Meta(extra=…)``: a function from text to the wanted value. It raises ``ValueError`` with a fault.
+READ: Final = "read"
 
 
 def convert(data: object, struct: type[StructT], *, error: type[InvalidInput], rules: Rule | None = None) -> StructT:
@@ -31,10 +39,11 @@ def convert(data: object, struct: type[StructT], *, error: type[InvalidInput], r
     """
     if not isinstance(data, Mapping):
         raise error([Fault("$", f"must be an object, not {_kind_of(data)}")])
-    faults = [*_unknown_fields(data, struct), *_field_faults(data, struct)]
+    faults: list[Fault] = []
+    plain = _read_struct("", data, struct, faults)
     if faults:
         raise error(faults)
-    value = msgspec.convert(data, struct)
+    value = msgspec.convert(plain, struct)
     return check(value, rules, error=error) if rules else value
 
 
@@ -56,34 +65,94 @@ def text_faults(path: str, text: str) -> Iterable[Fault]:
         yield Fault(path, "must be valid Unicode text")
 
 
-def _unknown_fields(data: Mapping[Any, Any], struct: type[msgspec.Struct]) -> Iterable[Fault]:
-    known = {field.encode_name for field in msgspec.structs.fields(struct)}
-    for name in data:
-        if name not in known:
-            yield Fault(str(name)[:80], f"is not a field; known fields: {', '.join(sorted(known))}")
+def line_faults(path: str, text: str) -> Iterable[Fault]:
+    """Yield a fault if ``text`` cannot be given to systemd as one line."""
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        yield Fault(path, "must not contain control characters")
+    yield from text_faults(path, text)
 
 
-def _field_faults(data: Mapping[Any, Any], struct: type[msgspec.Struct]) -> Iterable[Fault]:
-    for field in msgspec.structs.fields(struct):
-        if field.encode_name in data:
-            yield from _value_faults(field.encode_name, data[field.encode_name], field.type)
+def path_faults(path: str, text: str) -> Iterable[Fault]:
+    """Yield a fault if ``text`` is not the absolute path of a file or directory, in one line."""
+    if not text.startswith("/"):
+        yield Fault(path, "must be an absolute path")
+    yield from line_faults(path, text)
+
+
+def _read_struct(
+    prefix: str, data: Mapping[Any, Any], struct: type[msgspec.Struct], faults: list[Fault]
+) -> dict[str, object]:
+    """Return the fields of a struct with texts read, and add what is wrong with them to ``faults``."""
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    known = ", ".join(sorted(fields))
+    unknown = [name for name in data if name not in fields]
+    faults += [Fault(f"{prefix}{name!s:.80}", f"is not a field; known fields: {known}") for name in unknown]
+    read: dict[str, object] = {}
+    for name, field in fields.items():
+        if name in data:
+            read[name] = _read(prefix + name, data[name], field.type, faults)
         elif field.required:
-            yield Fault(field.encode_name, "is required")
+            faults.append(Fault(prefix + name, "is required"))
+    return read
 
 
-def _value_faults(path: str, value: object, wanted: Any) -> Iterable[Fault]:
+def _read(path: str, value: object, wanted: Any, faults: list[Fault]) -> object:
+    type_, reader = _taken_apart(wanted)
+    if isinstance(value, Mapping) and isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        return _read_struct(f"{path}.", value, type_, faults)
+    if isinstance(value, Mapping) and get_origin(type_) is dict:
+        return _read_entries(path, value, wanted, get_args(type_), faults)
+    if isinstance(value, str) and reader is not None:
+        try:
+            value = reader(value)
+        except ValueError as exc:
+            faults.append(Fault(path, str(exc)))
+            return value
+    _check_type(path, value, wanted, faults)
+    return value
+
+
+def _read_entries(
+    path: str, value: Mapping[Any, Any], wanted: Any, types: tuple[Any, ...], faults: list[Fault]
+) -> dict[Any, object]:
+    key_type, entry_type = types
+    before = len(faults)
+    read = {}
+    for name, entry in value.items():
+        entry_path = f"{path}.{name!s:.80}"
+        _check_type(entry_path, name, key_type, faults)
+        read[name] = _read(entry_path, entry, entry_type, faults)
+    if len(faults) == before:
+        _check_type(path, read, wanted, faults)
+    return read
+
+
+def _check_type(path: str, value: object, wanted: Any, faults: list[Fault]) -> None:
     try:
         msgspec.convert(value, wanted)
     except msgspec.ValidationError as exc:
         text, _, inner = str(exc).partition(" - at `$")
-        if inner.startswith("[...]") and isinstance(value, Mapping) and len(value) > 1:
-            # msgspec does not say which entry of a mapping is wrong, so each is looked at alone.
-            for name, entry in value.items():
-                yield from _value_faults(path, {name: entry}, wanted)
-            return
-        if isinstance(value, Mapping):
-            inner = inner.replace("[...]", f".{next(iter(value), '')!s:.80}")
-        yield Fault(path + inner.rstrip("`"), text[:1].lower() + text[1:])
+        faults.append(Fault(path + inner.rstrip("`"), text[:1].lower() + text[1:]))
+
+
+def _taken_apart(wanted: Any) -> tuple[Any, Callable[[str], object] | None]:
+    """Return a type without ``Annotated`` and ``| None``, and its reader if it has one.
+
+    Of a union the one struct is returned, if there is one: data that is an object can only be meant for it.
+    """
+    reader = None
+    while True:
+        if get_origin(wanted) is Annotated:
+            wanted, *metas = get_args(wanted)
+            reader = next((meta.extra[READ] for meta in metas if getattr(meta, "extra", None)), reader)
+        elif get_origin(wanted) in {Union, UnionType}:
+            members = [member for member in get_args(wanted) if member is not NoneType]
+            structs = [each for each in members if isinstance(each, type) and issubclass(each, msgspec.Struct)]
+            if len(members) > 1 and len(structs) != 1:
+                return wanted, reader
+            (wanted,) = structs if len(members) > 1 else members
+        else:
+            return wanted, reader
 
 
 def _kind_of(data: object) -> str:

@@ -26,7 +26,8 @@ from .errors import HeroError, RedisUnavailable, RunnerExists, RunnerNotFound, U
 from .job import Job, JobId, JobResult, JobStatus, JobSummary
 from .ports import LogSource, ProcessManager
 from .records import LogRecord, RunnerOutcome, RunnerState, RunnerStatus, StatusSummary
-from .runner import PositiveSeconds, Runner, RunnerId
+from .restart import PositiveSeconds
+from .runner import Runner, RunnerId
 from .settings import Manager, Secrets
 from .state import Desired, StateDirectory, StoredRunner
 from .unit import Site, UnitStatus, render

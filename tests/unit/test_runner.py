@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hero_supervisor.environment import MAX_COMMAND_BYTES
 from hero_supervisor.errors import InvalidRunner
-from hero_supervisor.runner import MAX_COMMAND_BYTES, Runner
+from hero_supervisor.runner import Runner
 
 
 def _paths(data: object) -> list[str]:

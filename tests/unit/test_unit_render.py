@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hero_supervisor.runner import Executor, Readiness, RestartPolicy, Runner
+from hero_supervisor.restart import RestartPolicy
+from hero_supervisor.runner import Executor, Readiness, Runner
 from hero_supervisor.unit import Site, render
 
 SITE = Site("hero", Path("/var/lib/hero-supervisor/runner.env"))
@@ -45,7 +46,7 @@ def test_names_carry_the_namespace_and_are_found_back() -> None:
         ({}, "Slice", "hero-runners.slice"),
         ({}, "KillMode", "control-group"),
         ({}, "SyslogIdentifier", "a"),
-        ({}, "LogExtraFields", [b"HERO_RUNNER=a", b"HERO_NAMESPACE=hero"]),
+        ({}, "LogExtraFields", [b"HERO_RUNNER=a", b"HERO_INSTANCE=1", b"HERO_NAMESPACE=hero"]),
         ({}, "EnvironmentFiles", [["/var/lib/hero-supervisor/runner.env", False]]),
     ],
 )
@@ -66,6 +67,7 @@ def test_the_supervisors_variables_join_the_runners_own() -> None:
     assert _properties(env={"A": "1 2"})["Environment"] == [
         "A=1 2",
         "HERO_RUNNER=a",
+        "HERO_INSTANCE=1",
         "HERO_NAMESPACE=hero",
         "HERO_QUEUE=hero:q:work:type:a",
     ]

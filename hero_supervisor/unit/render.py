@@ -1,0 +1,180 @@
+"""A runner into its transient unit: which field becomes which property.
+
+Fast restarts are systemd's: it gives a unit up that was started more than ``StartLimitBurst`` times within
+``StartLimitIntervalUSec``. The supervisor then makes the unit anew from time to time, with a burst of 1. As long as a
+run is shorter than the interval, one such start is all that systemd makes; once a run was longer, systemd restarts it
+again (measured on 252), so a runner that has recovered is supervised without us.
+
+Some fields are for the supervisor alone and render to nothing: ``labels``, ``autostart``, ``instances``, ``after``,
+the slow part of ``backoff``, ``reload_signal``, ``max_age_s`` (``RuntimeMaxSec`` would end a worker in the middle of
+a job), ``restart_calendar``.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+from hero_supervisor.extra_properties import EXTRA_PROPERTIES
+from hero_supervisor.restart import RestartPolicy
+from hero_supervisor.runner import Readiness
+
+from .capabilities import Capabilities
+from .sandbox import sandbox_properties
+from .transient import Property, TransientUnit, duration, exec_reload, exec_start, flag, lifetime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from hero_supervisor.extra_properties import ExtraValue
+    from hero_supervisor.limits import Limits
+    from hero_supervisor.runner import Runner
+
+    from .site import Site
+
+_RESTART_WORDS: Final = {
+    RestartPolicy.ALWAYS: "always",
+    RestartPolicy.ON_FAILURE: "on-failure",
+    RestartPolicy.NEVER: "no",
+}
+
+#: Ends by these signals are no failures for systemd; for another stop signal it has to be told. Source:
+#: systemd.service(5).
+_CLEAN_SIGNALS: Final = frozenset({"SIGHUP", "SIGINT", "SIGTERM"})
+
+
+def render(
+    runner: Runner,
+    site: Site,
+    *,
+    queue: str,
+    instance: int = 1,
+    burst: int | None = None,
+    capabilities: Capabilities | None = None,
+) -> TransientUnit:
+    """Render an instance of a runner into its unit.
+
+    Args:
+        runner: A valid runner; what ``faults_on`` finds in it may make systemd refuse the unit.
+        site: What the supervisor's units have in common.
+        queue: The Redis list that the runner takes job ids from.
+        instance: Which one, from 1.
+        burst: Starts within ``backoff.stable_after_s``; one more than its ``fast_retries`` when not given.
+        capabilities: What the manager can do; what the oldest system manager can when not given.
+    """
+    capabilities = capabilities or Capabilities()
+    properties = (
+        Property("Description", "s", runner.description or f"Hero runner {runner.id}"),
+        Property("Slice", "s", site.slice),
+        *_process(runner, site, queue, instance),
+        *_restarts(runner, burst),
+        *_ends(runner),
+        *_limits(runner.limits),
+        Property("OOMPolicy", "s", runner.oom_policy.value),
+        *_log(runner, site, instance),
+        *sandbox_properties(runner, site, capabilities),
+        *map(_extra_property, runner.extra_properties, runner.extra_properties.values()),
+    )
+    return TransientUnit(
+        name=site.unit_name(runner.id, instance),
+        properties=tuple(prop for prop in properties if capabilities.knows(prop.name)),
+        start_timeout_s=runner.start_timeout_s,
+        stop_timeout_s=runner.stop_timeout_s,
+        left_out=tuple(prop.name for prop in properties if not capabilities.knows(prop.name)),
+    )
+
+
+def command_of(runner: Runner) -> tuple[str, ...]:
+    """Return the argument vector of a runner: its own, or the bundled runner's."""
+    if runner.executor is None:
+        return runner.command
+    # -P keeps the working directory out of the module search path.
+    module = (sys.executable, "-P", "-m", "hero_supervisor.worker")
+    return (*module, runner.id, "--executor", runner.executor.value)
+
+
+def _process(runner: Runner, site: Site, queue: str, instance: int) -> Iterable[Property]:
+    environment = {**runner.env, **_runner_environment(runner, site, queue, instance)}
+    yield exec_start(command_of(runner))
+    if runner.reload_command:
+        yield exec_reload(runner.reload_command)
+    yield Property("Environment", "as", [f"{name}={value}" for name, value in environment.items()])
+    yield Property("EnvironmentFiles", "a(sb)", [[str(site.environment_file), False]])
+    if runner.credentials:
+        yield Property("LoadCredential", "a(ss)", [[name, path] for name, path in runner.credentials.items()])
+    yield Property("Type", "s", "notify" if runner.readiness is Readiness.NOTIFY else "exec")
+    if runner.watchdog_s is not None:
+        yield duration("WatchdogUSec", runner.watchdog_s)
+        yield Property("NotifyAccess", "s", "main")
+    yield from _optional("s", WorkingDirectory=runner.working_directory, User=runner.user, Group=runner.group)
+
+
+def _restarts(runner: Runner, burst: int | None) -> Iterable[Property]:
+    yield Property("Restart", "s", _RESTART_WORDS[runner.restart])
+    yield duration("RestartUSec", runner.restart_delay_s)
+    yield duration("StartLimitIntervalUSec", runner.backoff.stable_after_s)
+    yield Property("StartLimitBurst", "u", burst or runner.backoff.fast_retries + 1)
+
+
+def _ends(runner: Runner) -> Iterable[Property]:
+    number = signal.Signals[runner.stop_signal].value
+    yield Property("KillMode", "s", _kill_mode(runner))
+    yield Property("KillSignal", "i", number)
+    if runner.stop_signal not in _CLEAN_SIGNALS:
+        yield Property("SuccessExitStatus", "(aiai)", [[], [number]])
+    yield from lifetime(start_timeout_s=runner.start_timeout_s, stop_timeout_s=runner.stop_timeout_s)
+
+
+def _kill_mode(runner: Runner) -> str:
+    """Return who gets the stop signal first; SIGKILL gets the whole control group in both modes.
+
+    The bundled runner passes a stop on to its job when that has had its grace; SIGTERM for all would end it at once.
+    """
+    return "mixed" if runner.executor else "control-group"
+
+
+def _limits(limits: Limits) -> Iterable[Property]:
+    # Accounting is what statistics are read from, with or without a limit.
+    yield from map(flag, ("CPUAccounting", "IOAccounting", "MemoryAccounting", "TasksAccounting"))
+    quota = limits.cpu_quota_percent
+    yield from _optional(
+        "t",
+        MemoryHigh=limits.memory_high_bytes,
+        MemoryMax=limits.memory_max_bytes,
+        MemorySwapMax=limits.memory_swap_max_bytes,
+        CPUQuotaPerSecUSec=None if quota is None else quota * 10_000,
+        CPUWeight=limits.cpu_weight,
+        IOWeight=limits.io_weight,
+        TasksMax=limits.tasks_max,
+        LimitNOFILE=limits.open_files,
+        LimitNOFILESoft=limits.open_files,
+    )
+
+
+def _log(runner: Runner, site: Site, instance: int) -> Iterable[Property]:
+    fields = {"HERO_RUNNER": runner.id, "HERO_INSTANCE": instance, "HERO_NAMESPACE": site.namespace}
+    yield Property("SyslogIdentifier", "s", runner.id)
+    yield Property("LogExtraFields", "aay", [f"{name}={value}".encode() for name, value in fields.items()])
+    yield duration("LogRateLimitIntervalUSec", runner.log_rate.interval_s)
+    yield Property("LogRateLimitBurst", "u", runner.log_rate.burst)
+
+
+def _runner_environment(runner: Runner, site: Site, queue: str, instance: int) -> Mapping[str, str]:
+    return {
+        "HERO_RUNNER": runner.id,
+        "HERO_INSTANCE": str(instance),
+        "HERO_NAMESPACE": site.namespace,
+        "HERO_QUEUE": queue,
+    }
+
+
+def _extra_property(name: str, value: ExtraValue) -> Property:
+    signature = EXTRA_PROPERTIES[name].signature
+    if signature == "a(ssbt)" and isinstance(value, tuple):
+        return Property(name, signature, [[path, path, False, 0] for path in value])
+    return Property(name, signature, list(value) if isinstance(value, tuple) else value)
+
+
+def _optional(signature: str, **values: str | int | None) -> Iterable[Property]:
+    return [Property(name, signature, value) for name, value in values.items() if value is not None]
