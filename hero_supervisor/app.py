@@ -1,7 +1,7 @@
 """The application around a supervisor: the HTTP server and the way from start to graceful end.
 
 Sequence: open the listening socket (a taken port is known before anything starts), open the supervisor, serve, tell
-systemd READY, start the runners that are meant to run; on SIGTERM or SIGINT tell it STOPPING, let calls in flight
+systemd READY; on SIGTERM or SIGINT tell it STOPPING, let calls in flight
 end, close. Runners run on.
 """
 
@@ -13,7 +13,7 @@ import ipaddress
 import logging
 import signal
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 from starlette.applications import Starlette
@@ -25,7 +25,7 @@ from .notify import notify, watchdog_interval_s
 from .rpc import Dispatcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from starlette.requests import Request
 
@@ -64,15 +64,12 @@ class SupervisorApp:
         """
         with contextlib.closing(listen(self._bind_address, self._port)) as sock, self._signals():
             notify("STATUS=connecting to systemd and Redis")
-            async with self._supervisor:
-                # Beside the rest: a runner may take long to be ready, and calls are answered meanwhile.
-                starting = self._supervisor.start_desired()
-                async with self._serving(sock), _side_tasks(watchdog=_watchdog(), start_desired=starting):
-                    host, port = sock.getsockname()[:2]
-                    notify("READY=1", f"STATUS=listening on {host} port {port}")
-                    logger.info("listening on %s port %d", host, port)
-                    await self._stopping.wait()
-                    notify("STOPPING=1", "STATUS=stopping; runners run on")
+            async with self._supervisor, self._serving(sock), _watchdog():
+                host, port = sock.getsockname()[:2]
+                notify("READY=1", f"STATUS=listening on {host} port {port}")
+                logger.info("listening on %s port %d", host, port)
+                await self._stopping.wait()
+                notify("STOPPING=1", "STATUS=stopping; runners run on")
 
     def stop(self) -> None:
         """Make ``start`` return."""
@@ -165,17 +162,17 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def _side_tasks(**works: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
-    """Do some work beside the block, at most until its end. One that fails ends the block, and so the service."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(work, name=name) for name, work in works.items()]
+async def _watchdog() -> AsyncIterator[None]:
+    """Tell systemd beside the block that the event loop turns, as often as it asks."""
+    task = asyncio.create_task(_feed_watchdog(), name="watchdog")
+    try:
         yield
-        for task in tasks:
-            task.cancel()
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
-async def _watchdog() -> None:
-    """Tell systemd that the event loop turns, as often as it asks."""
+async def _feed_watchdog() -> None:
     interval_s = watchdog_interval_s()
     while interval_s is not None:
         notify("WATCHDOG=1")

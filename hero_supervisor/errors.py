@@ -9,7 +9,8 @@
     │  └─ InvalidSettings
     ├─ NotFound
     │  ├─ RunnerNotFound
-    │  └─ JobNotFound
+    │  ├─ JobNotFound
+    │  └─ OperationNotFound
     ├─ Conflict
     │  ├─ RunnerExists
     │  ├─ JobExists
@@ -117,6 +118,12 @@ class JobNotFound(NotFound):
     """No job has this id."""
 
     kind = "job-not-found"
+
+
+class OperationNotFound(NotFound):
+    """No operation has this id."""
+
+    kind = "operation-not-found"
 
 
 class Conflict(HeroError):

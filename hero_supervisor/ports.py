@@ -43,6 +43,9 @@ class ProcessManager(Protocol):
     async def status(self, unit_name: str) -> UnitStatus:
         """Return what is known of a unit; an inactive status when it is not loaded."""
 
+    async def states(self, pattern: str) -> dict[str, str]:
+        """Return the active states of the loaded units whose names match a glob pattern, by name."""
+
     async def adopt(self, pattern: str) -> list[UnitStatus]:
         """Take over the loaded units whose names match a glob pattern."""
 

@@ -15,16 +15,19 @@ class RunnerState(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     STOPPING = "stopping"
-    #: It exited and systemd waits before it starts it again.
+    #: It exited and is going to be started again, by systemd or, after many failures, by the supervisor.
     BACKOFF = "backoff"
     #: It exited, or could not start, and nothing will start it again by itself.
     FAILED = "failed"
 
 
-class RunnerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What systemd says of a runner's unit. Source: org.freedesktop.systemd1(5)."""
+class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What systemd says of the unit of one instance of a runner. Source: org.freedesktop.systemd1(5)."""
 
+    #: Id of the runner.
     id: str
+    #: Number of the instance, from 1 up.
+    instance: int
     status: RunnerState
     #: Name of its unit, for ``systemctl status`` and ``journalctl -u``.
     unit: str
@@ -43,6 +46,17 @@ class RunnerStatus(msgspec.Struct, frozen=True, kw_only=True):
     result: str
     #: Exit status or signal number of the main process's last end; null while none is known.
     exit_status: int | None
+    #: When the supervisor starts it again, after systemd has given it up; null when it does not.
+    next_start: datetime | None
+
+
+class RunnerStatus(InstanceStatus, frozen=True, kw_only=True):
+    """A runner: of its instances the one that is worst off, and all of them."""
+
+    #: What is wanted of it: running, stopped, or ended when its run is over for good.
+    desired: str
+    #: All instances, by number.
+    instances: tuple[InstanceStatus, ...]
 
 
 class StatusSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,12 +73,38 @@ class RunnerOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one runner in an operation on many."""
 
     id: str
-    #: The status after the operation; null when it failed.
+    #: Whether it has been worked on.
+    is_done: bool = False
+    #: The status after the operation; null when it failed, and when the runner is gone.
     status: RunnerState | None = None
-    #: Why it failed; null when it did not.
+    #: Why it failed, its kind, and what to do about it; null when it did not.
     error: str | None = None
-    #: The error's kind; null when it did not fail.
     kind: str | None = None
+    hint: str | None = None
+
+
+class OperationState(StrEnum):
+    """Where an operation on many runners is."""
+
+    RUNNING = "running"
+    #: All runners have been worked on; how that went is told for each.
+    DONE = "done"
+    #: It was stopped half way.
+    CANCELLED = "cancelled"
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation on many runners."""
+
+    id: str
+    #: What is done: start, stop, restart, …
+    verb: str
+    state: OperationState
+    started_at: datetime
+    #: Null while it runs.
+    ended_at: datetime | None
+    #: One for each runner, in the order in which they are worked on.
+    outcomes: tuple[RunnerOutcome, ...]
 
 
 class LogRecord(msgspec.Struct, frozen=True, kw_only=True):

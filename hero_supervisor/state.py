@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 
 
 class Desired(StrEnum):
-    """What an operator last asked of a runner."""
+    """What is wanted of a runner."""
 
     RUNNING = "running"
     STOPPED = "stopped"
+    #: It was wanted, and its run is over: it ended and its restart policy lets it be, or somebody stopped its unit.
+    ENDED = "ended"
 
 
 class StoredRunner(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,9 +1,11 @@
 """The engine: every operation on runners and jobs is a method of ``Supervisor``, which owns every connection.
 
-What runs is systemd's business; what should run is kept in the state directory; jobs are in Redis. A public method
-takes the runner's lock, so operations on one runner follow one another and never wait for another runner.
+What runs is systemd's business; what should run is kept in the state directory; ``engine/`` brings the two together;
+jobs are in Redis. A public method takes the runner's lock, so operations on one runner follow one another and never
+wait for another runner.
 
-Stopping the supervisor leaves runners running. Opening it adopts what runs, so it may die between any two lines.
+Stopping the supervisor leaves runners running. Opening it adopts what runs, so it may die between any two lines. It
+connects to Redis last: runners are supervised also while Redis is away.
 """
 
 from __future__ import annotations
@@ -11,26 +13,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
-from typing import Annotated, Self
-from weakref import WeakValueDictionary
+from typing import Annotated, Any, Self
 
 from msgspec import Meta
 from msgspec.structs import replace
 
 from . import embedded_redis
 from .client import JobClient
-from .errors import HeroError, RedisUnavailable, RunnerExists, RunnerNotFound, UnitExists
+from .engine.instances import Instances
+from .engine.reconcile import Reconciler
+from .engine.registry import Registry
+from .engine.status import instance_status, runner_status
+from .errors import HeroError, RedisUnavailable
 from .job import Job, JobId, JobResult, JobStatus, JobSummary
 from .ports import LogSource, ProcessManager
+from .queue.keys import Keys
 from .records import LogRecord, RunnerOutcome, RunnerState, RunnerStatus, StatusSummary
 from .restart import PositiveSeconds
 from .runner import Runner, RunnerId
 from .settings import Manager, Secrets
 from .state import Desired, StateDirectory, StoredRunner
-from .unit import Site, UnitStatus, render
+from .unit import Site, UnitStatus
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +71,9 @@ class Supervisor:
         self._manager = manager
         self._redis_url = redis_url
         self._declared = tuple(declared)
-        self._runners: dict[str, StoredRunner] = {}
-        # A lock lives as long as somebody holds it or waits for it.
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._registry = Registry(state)
+        self._instances = Instances(processes, site, self._queue_of)
+        self._reconciler = Reconciler(self._registry, self._instances, processes, site)
         self._opened = AsyncExitStack()
         self._client: JobClient | None = None
 
@@ -93,12 +98,17 @@ class Supervisor:
         async with AsyncExitStack() as stack:
             self._state.open()
             stack.callback(self._state.close)
-            self._runners = self._state.load()
+            self._registry.load()
             await self._processes.open()
             stack.push_async_callback(self._processes.close)
-            self._client = await stack.enter_async_context(self._connect_redis())
-            await self._declare()
+            self._processes.watch(self._reconciler)
+            if not self._redis_url:
+                await self._start_redis()
+            self._state.write_environment({"HERO_REDIS_URL": self.redis_url})
+            await self._registry.declare(self._declared)
             await self._adopt()
+            await stack.enter_async_context(_running(self._reconciler.run(), name="reconciler"))
+            self._client = await stack.enter_async_context(self._connect_redis())
             self._opened = stack.pop_all()
 
     async def close(self) -> None:
@@ -107,9 +117,6 @@ class Supervisor:
 
     @asynccontextmanager
     async def _connect_redis(self) -> AsyncIterator[JobClient]:
-        if not self._redis_url:
-            await self._start_redis()
-        self._state.write_environment({"HERO_REDIS_URL": self.redis_url})
         async with JobClient.connect(self.redis_url, namespace=self._site.namespace) as client:
             await _wait_for_redis(client)
             yield client
@@ -127,32 +134,18 @@ class Supervisor:
             unit = embedded_redis.render(program, namespace, self._manager, self._state.redis_path)
             await self._processes.start(unit)
 
-    async def _declare(self) -> None:
-        """Add the declared runners; one that exists already gets the declared definition at its next start."""
-        before = dict(self._runners)
-        for runner in self._declared:
-            stored = self._runners.get(runner.id, StoredRunner(definition=runner, desired=Desired.RUNNING))
-            self._runners[runner.id] = replace(stored, definition=runner)
-        if self._runners != before:
-            await self._state.save(self._runners)
-
     async def _adopt(self) -> None:
         """Take over the units that run. One that runs is meant to run, whatever the file says.
 
         A start is written down while systemd starts the unit, so after a crash the file may be behind.
         """
         for unit in await self._processes.adopt(self._site.unit_name("*")):
-            runner_id = self._site.runner_id(unit.name)
-            if runner_id not in self._runners:
+            runner = self._site.runner_id(unit.name)
+            if runner not in self._registry:
                 logger.warning("unit %s belongs to no runner that is known here; it is left alone", unit.name)
             elif unit.is_running:
-                logger.info("adopted runner %s: process %d", runner_id, unit.main_pid)
-                self._runners[runner_id] = replace(self._runners[runner_id], desired=Desired.RUNNING)
-
-    async def start_desired(self) -> list[RunnerOutcome]:
-        """Start the runners that are meant to run and do not: declared ones, and those lost in a reboot."""
-        wanted = [id for id, stored in self._runners.items() if stored.desired is Desired.RUNNING]
-        return await self._for_each(wanted, self.start_runner)
+                logger.info("adopted runner %s: unit %s, process %d", runner, unit.name, unit.main_pid)
+                await self._registry.want(runner, Desired.RUNNING)
 
     # -- runners -------------------------------------------------------------------------------------------------
 
@@ -170,18 +163,10 @@ class Supervisor:
             RunnerExists: A runner of this id exists.
         """
         runner = runner.checked()
-        async with self._lock(runner.id):
-            if runner.id in self._runners:
-                raise RunnerExists(
-                    f"cannot add runner '{runner.id}': it exists already",
-                    hint=f"remove it first: herosup runner remove {runner.id}",
-                    runner=runner.id,
-                )
-            status = await self._status(runner.id)
-            self._runners[runner.id] = StoredRunner(definition=runner)
-            await self._state.save(self._runners)
+        async with self._registry.lock(runner.id):
+            await self._registry.add(runner)
             logger.info("added runner %s", runner.id, extra={"runner": runner.id})
-            return status
+            return await self._status(runner.id)
 
     async def remove_runner(self, runner: RunnerId) -> None:
         """Stop a runner and forget it. Its queue and its jobs stay.
@@ -189,15 +174,14 @@ class Supervisor:
         Raises:
             RunnerNotFound: No runner has this id.
         """
-        async with self._known(runner) as stored:
+        async with self._registry.known(runner) as stored:
             await self._stop(stored)
-            del self._runners[runner]
-            await self._state.save(self._runners)
+            await self._registry.remove(runner)
             logger.info("removed runner %s", runner, extra={"runner": runner})
 
     async def list_runners(self) -> list[str]:
         """Return the ids of all runners, in the order in which they were added."""
-        return list(self._runners)
+        return list(self._registry)
 
     async def start_runner(self, runner: RunnerId) -> RunnerStatus:
         """Start a runner and wait until systemd calls it started. Does nothing to one that runs.
@@ -212,7 +196,7 @@ class Supervisor:
             OperationTimeout: It was not ready within its ``start_timeout_s``.
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        async with self._known(runner) as stored:
+        async with self._registry.known(runner) as stored:
             return await self._start(stored)
 
     async def stop_runner(self, runner: RunnerId) -> RunnerStatus:
@@ -226,7 +210,7 @@ class Supervisor:
             OperationTimeout: systemd did not report the end in time.
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        async with self._known(runner) as stored:
+        async with self._registry.known(runner) as stored:
             return await self._stop(stored)
 
     async def restart_runner(self, runner: RunnerId) -> RunnerStatus:
@@ -239,8 +223,8 @@ class Supervisor:
             OperationTimeout: It did not stop, or was not ready, in time.
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        async with self._known(runner) as stored:
-            await self._processes.stop(self._site.unit_name(runner), timeout_s=stored.definition.stop_timeout_s)
+        async with self._registry.known(runner) as stored:
+            await self._instances.stop(stored.definition)
             return await self._start(stored)
 
     async def get_runner_status(self, runner: RunnerId) -> RunnerStatus:
@@ -250,7 +234,6 @@ class Supervisor:
             RunnerNotFound: No runner has this id.
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        self._get(runner)
         return await self._status(runner)
 
     async def get_runner_logs(
@@ -269,7 +252,7 @@ class Supervisor:
             InvalidInput: The cursor is not one.
             JournalUnavailable: The journal cannot be read.
         """
-        self._get(runner)
+        self._registry.get(runner)
         unit_name = self._site.unit_name(runner)
         return await self._logs.read(unit_name, lines=lines, after_cursor=after_cursor, job_id=job_id)
 
@@ -279,7 +262,7 @@ class Supervisor:
         Raises:
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        return list(await asyncio.gather(*map(self._status, self._runners)))
+        return list(await asyncio.gather(*map(self._status, self._registry)))
 
     async def get_all_status(self) -> StatusSummary:
         """Return how many runners are in each status, and the status of each.
@@ -297,11 +280,11 @@ class Supervisor:
 
     async def start_all(self) -> list[RunnerOutcome]:
         """Start all runners, side by side; what became of each is reported, and none stops the others."""
-        return await self._for_each(self._runners, self.start_runner)
+        return await self._for_each(self._registry, self.start_runner)
 
     async def stop_all(self) -> list[RunnerOutcome]:
         """Stop all runners, side by side; what became of each is reported, and none stops the others."""
-        return await self._for_each(self._runners, self.stop_runner)
+        return await self._for_each(self._registry, self.stop_runner)
 
     # -- jobs ----------------------------------------------------------------------------------------------------
 
@@ -321,7 +304,7 @@ class Supervisor:
             JobExists: Another job has this id.
             RedisUnavailable: Redis does not answer.
         """
-        definition = self._get(runner).definition
+        definition = self._registry.get(runner).definition
         executor = job.executor or (definition.executor.value if definition.executor else "")
         addressed = replace(job, runner=runner, executor=executor).checked()
         await self._jobs.enqueue(addressed, queue=self._queue_of(definition))
@@ -404,55 +387,40 @@ class Supervisor:
             raise RedisUnavailable("cannot use jobs: this supervisor has not been opened")
         return self._client
 
-    def _get(self, runner: str) -> StoredRunner:
-        if runner not in self._runners:
-            raise RunnerNotFound(
-                f"cannot find runner '{runner}'", hint="list the runners: herosup runner list", runner=runner
-            )
-        return self._runners[runner]
-
-    def _lock(self, runner: str) -> asyncio.Lock:
-        return self._locks.setdefault(runner, asyncio.Lock())
-
-    @asynccontextmanager
-    async def _known(self, runner: str) -> AsyncIterator[StoredRunner]:
-        """Hold the lock of a runner that exists; it may have been removed while we waited for the lock."""
-        self._get(runner)
-        async with self._lock(runner):
-            yield self._get(runner)
-
     def _queue_of(self, runner: Runner) -> str:
-        return runner.queue or self._jobs.keys.work_queue(runner.id)
+        return runner.queue or Keys(self._site.namespace).work_queue(runner.id)
 
     async def _start(self, stored: StoredRunner) -> RunnerStatus:
         runner = stored.definition
-        unit = render(runner, self._site, queue=self._queue_of(runner))
-        # Both at once: whichever is lost in a crash, the next start repairs it (_adopt, start_desired).
-        writing = asyncio.ensure_future(self._want(runner.id, Desired.RUNNING))
+        # Both at once: whichever is lost in a crash, the next start repairs it (_adopt, Reconciler).
+        writing = asyncio.ensure_future(self._registry.want(runner.id, Desired.RUNNING))
         try:
-            status = await self._processes.start(unit)
-        except UnitExists:
-            status = await self._processes.status(unit.name)
+            units = await self._reconciler.start(runner)
         finally:
             await writing
-        logger.info("started runner %s", runner.id, extra={"runner": runner.id, "unit": unit.name})
-        return _runner_status(runner.id, status)
+        logger.info("started runner %s", runner.id, extra={"runner": runner.id})
+        return self._status_from(self._registry.get(runner.id), units)
 
     async def _stop(self, stored: StoredRunner) -> RunnerStatus:
         runner = stored.definition
         # First the wish, then the deed: a crash in between must not bring back what an operator stopped.
-        await self._want(runner.id, Desired.STOPPED)
-        status = await self._processes.stop(self._site.unit_name(runner.id), timeout_s=runner.stop_timeout_s)
+        await self._registry.want(runner.id, Desired.STOPPED)
+        self._reconciler.forget(runner)
+        units = await self._instances.stop(runner)
         logger.info("stopped runner %s", runner.id, extra={"runner": runner.id})
-        return _runner_status(runner.id, status)
-
-    async def _want(self, runner: str, desired: Desired) -> None:
-        if self._runners[runner].desired is not desired:
-            self._runners[runner] = replace(self._runners[runner], desired=desired)
-            await self._state.save(self._runners)
+        return self._status_from(self._registry.get(runner.id), units)
 
     async def _status(self, runner: str) -> RunnerStatus:
-        return _runner_status(runner, await self._processes.status(self._site.unit_name(runner)))
+        stored = self._registry.get(runner)
+        return self._status_from(stored, await self._instances.look(stored.definition))
+
+    def _status_from(self, stored: StoredRunner, units: Sequence[UnitStatus]) -> RunnerStatus:
+        runner = stored.definition.id
+        instances = [
+            instance_status(runner, number, unit, self._reconciler.next_start(unit.name))
+            for number, unit in enumerate(units, start=1)
+        ]
+        return runner_status(stored.desired, instances)
 
     async def _for_each(
         self, runners: Iterable[str], operation: Callable[[str], Awaitable[RunnerStatus]]
@@ -480,32 +448,12 @@ async def _wait_for_redis(client: JobClient) -> None:
         await asyncio.sleep(0.02)
 
 
-def _runner_status(runner: str, unit: UnitStatus) -> RunnerStatus:
-    since = datetime.fromtimestamp(unit.state_change_usec / 1e6, UTC) if unit.state_change_usec else None
-    return RunnerStatus(
-        id=runner,
-        status=_state(unit),
-        unit=unit.name,
-        active_state=unit.active_state,
-        sub_state=unit.sub_state,
-        main_pid=unit.main_pid or None,
-        invocation_id=unit.invocation_id or None,
-        since=since,
-        restarts=unit.restarts,
-        result=unit.result,
-        exit_status=unit.exec_main_status if unit.exec_main_code else None,
-    )
-
-
-def _state(unit: UnitStatus) -> RunnerState:
-    # systemd 254 and later also say auto-restart-queued.
-    if unit.sub_state.startswith("auto-restart"):
-        return RunnerState.BACKOFF
-    words = {
-        "active": RunnerState.RUNNING,
-        "reloading": RunnerState.RUNNING,
-        "activating": RunnerState.STARTING,
-        "deactivating": RunnerState.STOPPING,
-        "failed": RunnerState.FAILED,
-    }
-    return words.get(unit.active_state, RunnerState.STOPPED)
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
+    """Do some work beside the block, at most until its end."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

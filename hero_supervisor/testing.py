@@ -79,6 +79,10 @@ class InMemoryProcessManager:
         """Return the status of a unit; an inactive one when it was not started."""
         return self._units.get(unit_name, UnitStatus(unit_name))
 
+    async def states(self, pattern: str) -> dict[str, str]:
+        """Return the active states of the units whose names match a glob pattern."""
+        return {unit.name: unit.active_state for unit in await self.adopt(pattern)}
+
     async def adopt(self, pattern: str) -> list[UnitStatus]:
         """Return the units whose names match a glob pattern."""
         return [status for name, status in self._units.items() if fnmatch.fnmatchcase(name, pattern)]

@@ -32,6 +32,7 @@ from hero_supervisor.errors import (
     NotFound,
     SystemdUnavailable,
     UnitExists,
+    UnitFailed,
 )
 from hero_supervisor.unit import UnitStatus
 
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hero_supervisor.ports import UnitWatcher
-    from hero_supervisor.unit import TransientUnit
+    from hero_supervisor.unit import Property, TransientUnit
 
     from .connection import Connection
     from .library import Library
@@ -73,6 +74,9 @@ MARGIN_S: Final = 15.0
 #: How often, and after how many seconds, the status is read again when a failed start is being repeated already.
 SETTLE_READS: Final = 50
 SETTLE_PAUSE_S: Final = 0.02
+
+#: Changed properties last as long as the unit is loaded, and are not written to disk.
+RUNTIME: Final = True
 
 #: How often a start is sent: again after clearing away what was left over, and when the manager re-executed itself.
 MAX_STARTS: Final = 3
@@ -212,6 +216,71 @@ class SystemdManager:
             await self._references.release(unit_name)
         return status
 
+    async def reload(self, unit_name: str, *, timeout_s: float) -> None:
+        """Execute a unit's reload command and wait for its end.
+
+        Args:
+            unit_name: Name of a unit that runs and has an ``ExecReload=``.
+            timeout_s: Seconds to wait.
+
+        Raises:
+            NotFound: The unit is not loaded.
+            UnitFailed: The command failed, or the unit does not run.
+            SystemdRefused: The unit has no reload command.
+            OperationTimeout: It has not ended in time; it goes on.
+            SystemdUnavailable: The connection is, or was, lost.
+        """
+        purpose = f"reload unit '{unit_name}'"
+        ask = partial(self._queue, purpose, "ReloadUnit", unit_name)
+        result = await self._jobs.outcome(ask, purpose=purpose, timeout_s=timeout_s)
+        if result not in {"done", UNSEEN}:
+            text = f"cannot {purpose}: its reload command failed, or it does not run"
+            raise UnitFailed(text, unit=unit_name, unit_job=result)
+
+    async def kill(self, unit_name: str, *, signal: int, main_only: bool = False) -> None:
+        """Send a signal to the processes of a unit, at once and in any state.
+
+        Args:
+            unit_name: Name of the unit.
+            signal: Its number.
+            main_only: To the main process only, instead of the whole control group.
+
+        Raises:
+            NotFound: The unit is not loaded.
+            SystemdRefused: It has no process.
+            SystemdUnavailable: The connection is, or was, lost.
+        """
+        whom = "main" if main_only else "all"
+        await self._bus.call(
+            _to_manager(f"send a signal to unit '{unit_name}'", "KillUnit", "ssi", unit_name, whom, signal)
+        )
+
+    async def freeze(self, unit_name: str, *, thaw: bool = False) -> None:
+        """Stop all processes of a unit from being scheduled, or let them go on.
+
+        Raises:
+            NotFound: The unit is not loaded.
+            SystemdRefused: It does not run, or the kernel cannot freeze it.
+            SystemdUnavailable: The connection is, or was, lost.
+        """
+        verb = "thaw" if thaw else "freeze"
+        await self._bus.call(_to_manager(f"{verb} unit '{unit_name}'", f"{verb.title()}Unit", "s", unit_name))
+
+    async def set_properties(self, unit_name: str, properties: Sequence[Property]) -> None:
+        """Change properties of a loaded unit until it is unloaded; systemd does that for resource control only.
+
+        Raises:
+            NotFound: The unit is not loaded.
+            SystemdRefused: A property cannot be changed, or not to this value; the text names it.
+            SystemdUnavailable: The connection is, or was, lost.
+        """
+        variant = self._bus.library.variant
+        values = [[prop.name, variant(prop.signature, prop.value)] for prop in properties]
+        call = _to_manager(
+            f"change properties of unit '{unit_name}'", "SetUnitProperties", "sba(sv)", unit_name, RUNTIME, values
+        )
+        await self._bus.call(call)
+
     async def status(self, unit_name: str) -> UnitStatus:
         """Return the status of a unit; an inactive one when it is not loaded. Loads nothing.
 
@@ -222,8 +291,8 @@ class SystemdManager:
             return UnitStatus(unit_name)
         return await read_status(self._bus.call_together, unit_name)
 
-    async def adopt(self, pattern: str) -> list[UnitStatus]:
-        """Reference all loaded units whose names match a glob pattern, and return their statuses by name.
+    async def states(self, pattern: str) -> dict[str, str]:
+        """Return the active states of the loaded units whose names match a glob pattern, by name, in one round trip.
 
         Raises:
             SystemdUnavailable: The connection is, or was, lost.
@@ -232,7 +301,15 @@ class SystemdManager:
             f"list the units '{pattern}'", "ListUnitsByPatterns", "asas", [], [pattern], returns="a(ssssssouso)"
         )
         (rows,) = await self._bus.call(call)
-        names = sorted(row[0] for row in rows)
+        return {row[0]: row[3] for row in rows}
+
+    async def adopt(self, pattern: str) -> list[UnitStatus]:
+        """Reference all loaded units whose names match a glob pattern, and return their statuses by name.
+
+        Raises:
+            SystemdUnavailable: The connection is, or was, lost.
+        """
+        names = sorted(await self.states(pattern))
         held = await _all([self._references.take(name) for name in names])
         return await _all([self.status(name) for name, is_held in zip(names, held, strict=True) if is_held])
 
@@ -344,14 +421,14 @@ class SystemdManager:
     async def _stop(self, unit_name: str, *, timeout_s: float) -> str:
         """Stop a unit and return the result of the unit job."""
         purpose = f"stop unit '{unit_name}'"
-
-        async def ask() -> str:
-            call = _to_manager(purpose, "StopUnit", "ss", unit_name, "replace", returns="o")
-            (path,) = await self._bus.call(call)
-            return str(path)
-
+        ask = partial(self._queue, purpose, "StopUnit", unit_name)
         # The unit's stop timeout counts twice: systemd waits as long again after SIGKILL.
         return await self._jobs.outcome(ask, purpose=purpose, timeout_s=2 * timeout_s + MARGIN_S)
+
+    async def _queue(self, purpose: str, member: str, unit_name: str) -> str:
+        """Queue a unit job that replaces any other of the unit, and return its path."""
+        (path,) = await self._bus.call(_to_manager(purpose, member, "ss", unit_name, "replace", returns="o"))
+        return str(path)
 
     async def _is_job_gone(self, path: str) -> bool:
         try:

@@ -94,7 +94,7 @@ def test_every_wrong_call_has_its_own_code(service: Service) -> None:
     assert "env.A-" in found["bad definition"].message
     assert "/no/such/program" in found["missing command"].message
     # It is not tried over and over.
-    assert service.rpc.call("get_runner_status", ["a"])["status"] in {"failed", "stopped"}
+    assert service.rpc.call("get_runner_status", ["a"])["status"] == "backoff"
 
 
 HOSTILE = [
@@ -331,7 +331,9 @@ def test_a_runner_that_exits_is_started_again_and_one_that_loops_is_given_up(ser
     assert service.rpc.call("get_runner_status", ["a"])["restarts"] == 1
     # Not at once, or it might end before systemd calls it started.
     fails = ["/bin/sh", "-c", "sleep 0.2; exit 1"]
-    service.add("b", command=fails, restart_delay_s=0.05)
+    backoff = {"fast_retries": 2, "delay_s": 0.5, "give_up_after": 1}
+    service.add("b", command=fails, restart_delay_s=0.05, backoff=backoff)
+    eventually(lambda: service.rpc.call("get_runner_status", ["b"])["next_start"])
     eventually(lambda: service.rpc.call("get_runner_status", ["b"])["status"] == "failed")
     status = service.rpc.call("get_runner_status", ["b"])
     assert (status["result"], status["exit_status"]) == ("exit-code", 1)

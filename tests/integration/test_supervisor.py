@@ -14,6 +14,7 @@ from hero_supervisor.job import Job, JobStatus
 from hero_supervisor.records import RunnerState
 from hero_supervisor.runner import Executor, Runner
 from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
+from tests.redis_fixtures import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -117,8 +118,8 @@ async def test_all_runners_are_started_though_one_cannot_be(supervisor: Supervis
     summary = await supervisor.get_all_status()
     assert summary.total == 3
     assert summary.counts["running"] == 2
-    assert summary.counts["stopped"] == 1
-    assert summary.runners["bad"] is RunnerState.STOPPED
+    assert summary.counts["backoff"] == 1
+    assert summary.runners["bad"] is RunnerState.BACKOFF
 
 
 async def test_operations_on_one_runner_follow_one_another(supervisor: Supervisor) -> None:
@@ -135,9 +136,11 @@ async def test_the_next_supervisor_knows_the_runners_and_adopts_those_that_run(b
     async with await build().build() as second:
         assert await second.list_runners() == ["a", "b"]
         assert await second.get_runner_status("a") == before
-        await second.start_desired()
-        assert await second.get_runner_status("a") == before
         assert (await second.get_runner_status("b")).status is RunnerState.STOPPED
+
+
+async def is_running(supervisor: Supervisor, runner: str) -> bool:
+    return (await supervisor.get_runner_status(runner)).status is RunnerState.RUNNING
 
 
 async def test_after_a_reboot_what_was_to_run_runs_again(build: Build, processes: InMemoryProcessManager) -> None:
@@ -148,13 +151,13 @@ async def test_after_a_reboot_what_was_to_run_runs_again(build: Build, processes
         await first.stop_runner("b")
     await processes.stop(processes.started[0].name, timeout_s=1)
     async with await build().build() as second:
-        outcomes = await second.start_desired()
-        assert [(outcome.id, outcome.status) for outcome in outcomes] == [("a", RunnerState.RUNNING)]
+        await eventually(lambda: is_running(second, "a"))
+        assert not await is_running(second, "b")
 
 
-async def test_declared_runners_are_added_and_meant_to_run(build: Build) -> None:
+async def test_declared_runners_are_added_and_started(build: Build) -> None:
     async with await build().runner(A).build() as supervisor:
-        assert [outcome.status for outcome in await supervisor.start_desired()] == [RunnerState.RUNNING]
+        await eventually(lambda: is_running(supervisor, "a"))
     changed = Runner(id="a", command=("/bin/false",))
     async with await build().runner(changed).build() as supervisor:
         assert await supervisor.list_runners() == ["a"]

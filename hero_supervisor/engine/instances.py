@@ -1,0 +1,82 @@
+"""The instances of runners: one unit each. Starts, stops and looks at them; decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from hero_supervisor.errors import UnitExists
+from hero_supervisor.unit import render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from typing import Any
+
+    from hero_supervisor.ports import ProcessManager
+    from hero_supervisor.runner import Runner
+    from hero_supervisor.unit import Site, UnitStatus
+
+T = TypeVar("T")
+
+
+class Instances:
+    """The units of all runners of one supervisor."""
+
+    def __init__(self, processes: ProcessManager, site: Site, queue_of: Callable[[Runner], str]) -> None:
+        """Args: who runs units, what they have in common, and which queue a runner takes jobs from."""
+        self._processes = processes
+        self._site = site
+        self._queue_of = queue_of
+
+    def names(self, runner: Runner) -> list[str]:
+        """Return the unit names of a runner's instances; that of the first when it is to have none."""
+        return [self._site.unit_name(runner.id, number) for number in range(1, max(runner.instances, 1) + 1)]
+
+    async def start(self, runner: Runner, instance: int, *, burst: int | None = None) -> UnitStatus:
+        """Start an instance and wait until systemd calls it started. Does nothing to one that runs.
+
+        Args:
+            runner: The runner.
+            instance: Its number, from 1 up.
+            burst: How many starts systemd allows before it gives the unit up; what the runner says if not given.
+
+        Raises:
+            HeroError: As ``SystemdManager.start``.
+        """
+        unit = render(runner, self._site, queue=self._queue_of(runner), instance=instance, burst=burst)
+        try:
+            return await self._processes.start(unit)
+        except UnitExists:
+            return await self._processes.status(unit.name)
+
+    async def stop(self, runner: Runner) -> list[UnitStatus]:
+        """Stop all instances, side by side, and return how they ended.
+
+        Raises:
+            HeroError: As ``SystemdManager.stop``, for the first that could not be stopped; the others are.
+        """
+        stop, timeout_s = self._processes.stop, runner.stop_timeout_s
+        return await together([stop(name, timeout_s=timeout_s) for name in self.names(runner)])
+
+    async def look(self, runner: Runner) -> list[UnitStatus]:
+        """Return the status of each instance, by number.
+
+        Raises:
+            SystemdUnavailable: The systemd manager cannot be reached.
+        """
+        return await together([self._processes.status(name) for name in self.names(runner)])
+
+
+async def together(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run coroutines side by side and return their results.
+
+    Raises:
+        BaseException: The first that one of them raised, when all have ended.
+    """
+    if len(coroutines) == 1:
+        return [await coroutines[0]]
+    results = await asyncio.gather(*coroutines, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]

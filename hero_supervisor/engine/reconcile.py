@@ -1,0 +1,234 @@
+"""The loop that brings what runs together with what is wanted.
+
+It is level-triggered: whatever makes it look at a runner, it asks systemd for the present state and acts on that.
+What makes it look:
+
+- a main process ended, or the bus connection was lost and is back, or systemd reloaded (``UnitWatcher``);
+- a time it has set itself has come: a retry is due, or a unit may be forgiven;
+- a sweep every ten seconds, one call for all units, in case news was lost.
+
+systemd restarts what fails by itself, also while we are away. What is left for us: units that systemd has given up
+(``retry.py``), units that are not there (a reboot), and noting runs that are over for good.
+
+A look holds the runner's lock, so it never meets an operation on the same runner half way. An operation that fails to
+start an instance leaves it to this loop to try again, and an operator's start or stop makes it forget past failures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from hero_supervisor.errors import HeroError, RunnerNotFound, SystemdUnavailable
+from hero_supervisor.state import Desired
+
+from .instances import together
+from .retry import Retry, next_retry
+from .verdict import Verdict, verdict
+
+if TYPE_CHECKING:
+    from hero_supervisor.ports import ProcessManager
+    from hero_supervisor.runner import Runner
+    from hero_supervisor.state import StoredRunner
+    from hero_supervisor.unit import Site, UnitStatus
+
+    from .instances import Instances
+    from .registry import Registry
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two sweeps over all units.
+SWEEP_S: Final = 10.0
+
+
+class Reconciler:
+    """Keeps the runners of a registry as they are meant to be, while ``run`` runs. It is a ``UnitWatcher``."""
+
+    def __init__(self, registry: Registry, instances: Instances, processes: ProcessManager, site: Site) -> None:
+        self._registry = registry
+        self._instances = instances
+        self._processes = processes
+        self._site = site
+        #: By unit name, what systemd has given up.
+        self._retries: dict[str, Retry] = {}
+        #: By runner, when to look at it.
+        self._due_s: dict[str, float] = {}
+        self._looking: set[str] = set()
+        self._wake = asyncio.Event()
+
+    # -- news ----------------------------------------------------------------------------------------------------
+
+    def on_ended(self, unit_name: str) -> None:
+        """Look at the runner of a unit."""
+        runner = self._site.runner_id(unit_name)
+        if runner in self._registry:
+            self._look_at(runner, time.monotonic())
+
+    def on_doubt(self) -> None:
+        """Look at all runners."""
+        for runner in self._registry:
+            self._look_at(runner, time.monotonic())
+
+    def next_start(self, unit_name: str) -> datetime | None:
+        """Return when a unit that failed is started again by us; ``None`` when it is not."""
+        retry = self._retries.get(unit_name)
+        if retry is None or retry.due_s is None:
+            return None
+        return datetime.now(UTC) + timedelta(seconds=max(0.0, retry.due_s - time.monotonic()))
+
+    # -- operations, for holders of the runner's lock --------------------------------------------------------------
+
+    async def start(self, runner: Runner) -> list[UnitStatus]:
+        """Start the instances of a runner, as an operator asks for it; past failures are forgotten.
+
+        Returns:
+            The status of each instance right after.
+
+        Raises:
+            HeroError: As ``Instances.start``, for the first that could not be started. It will be tried again.
+        """
+        self.forget(runner)
+        if not runner.instances:
+            return await self._instances.look(runner)
+        return await together([self._attempt(runner, number) for number in range(1, runner.instances + 1)])
+
+    def forget(self, runner: Runner) -> None:
+        """Forget the failures of a runner."""
+        for name in self._instances.names(runner):
+            self._retries.pop(name, None)
+
+    async def _attempt(self, runner: Runner, instance: int, *, burst: int | None = None) -> UnitStatus:
+        """Start an instance; when that fails, see to it that it is tried again."""
+        try:
+            return await self._instances.start(runner, instance, burst=burst)
+        except SystemdUnavailable:
+            raise  # with the connection comes a look at all
+        except HeroError as exc:
+            name = self._site.unit_name(runner.id, instance)
+            self._note_failure(runner, await self._processes.status(name), reason=str(exc))
+            raise
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Look at runners when it is time to, until cancelled."""
+        self.on_doubt()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._sweep(), name="sweep")
+            while True:
+                for runner in self._take_due():
+                    tasks.create_task(self._look(runner), name=f"look-at-{runner}")
+                await self._until_due()
+
+    def _look_at(self, runner: str, due_s: float) -> None:
+        self._due_s[runner] = min(due_s, self._due_s.get(runner, due_s))
+        self._wake.set()
+
+    def _take_due(self) -> list[str]:
+        now_s = time.monotonic()
+        due = [runner for runner, due_s in self._due_s.items() if due_s <= now_s and runner not in self._looking]
+        for runner in due:
+            del self._due_s[runner]
+        self._looking.update(due)
+        return due
+
+    async def _until_due(self) -> None:
+        times = [due_s for runner, due_s in self._due_s.items() if runner not in self._looking]
+        pause_s = max(0.0, min(times) - time.monotonic()) if times else None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def _look(self, runner: str) -> None:
+        try:
+            async with self._registry.known(runner) as stored:
+                await self._bring_about(stored)
+        except (RunnerNotFound, SystemdUnavailable):
+            pass  # it was removed; or all are looked at when systemd can be reached again
+        except HeroError as exc:
+            logger.warning("%s", exc, extra={"runner": runner})
+        except Exception:
+            logger.exception("cannot look at runner %s", runner)
+        finally:
+            self._looking.discard(runner)
+            self._wake.set()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            with suppress(HeroError):  # all are looked at when systemd can be reached again
+                states = await self._processes.states(self._site.unit_name("*"))
+                for runner in self._registry:
+                    if not self._is_settled(self._registry.get(runner), states):
+                        self._look_at(runner, time.monotonic())
+
+    def _is_settled(self, stored: StoredRunner, states: dict[str, str]) -> bool:
+        if stored.desired is not Desired.RUNNING:
+            return True
+        names = self._instances.names(stored.definition)
+        return all(states.get(name) == "active" and name not in self._retries for name in names)
+
+    # -- one runner ----------------------------------------------------------------------------------------------
+
+    async def _bring_about(self, stored: StoredRunner) -> None:
+        runner = stored.definition
+        units = await self._instances.look(runner)
+        verdicts = [verdict(runner.restart, stored.desired, unit) for unit in units]
+        if all(each is Verdict.ENDED for each in verdicts) and not any(unit.name in self._retries for unit in units):
+            logger.info("runner %s has ended", runner.id, extra={"runner": runner.id})
+            await self._registry.want(runner.id, Desired.ENDED)
+            return
+        numbered = zip(range(1, runner.instances + 1), units, verdicts, strict=False)
+        await together([self._see_to(runner, *each) for each in numbered])
+
+    async def _see_to(self, runner: Runner, instance: int, unit: UnitStatus, needs: Verdict) -> None:
+        retry = self._retries.get(unit.name)
+        if needs is Verdict.LEAVE:
+            self._forgive(runner, unit)
+        elif retry is not None and retry.invocation_id == unit.invocation_id:
+            await self._retry(runner, instance, retry)
+        elif needs is Verdict.START:
+            logger.info("starting runner %s, which is meant to run", runner.id, extra={"runner": runner.id})
+            await self._attempt(runner, instance)
+        elif needs is Verdict.RETRY:
+            self._note_failure(runner, unit, reason=f"its result is '{unit.result}'")
+
+    async def _retry(self, runner: Runner, instance: int, retry: Retry) -> None:
+        if retry.due_s is None:
+            return
+        if retry.due_s > time.monotonic():
+            self._look_at(runner.id, retry.due_s)
+            return
+        await self._attempt(runner, instance, burst=1)
+        self._look_at(runner.id, time.monotonic() + runner.backoff.stable_after_s)
+
+    def _note_failure(self, runner: Runner, unit: UnitStatus, *, reason: str) -> None:
+        retry = next_retry(
+            runner.backoff,
+            self._retries.get(unit.name),
+            invocation_id=unit.invocation_id,
+            now_s=time.monotonic(),
+            random=random.random(),  # noqa: S311  # it spreads starts, it guards nothing
+        )
+        self._retries[unit.name] = retry
+        next_ = "it is given up" if retry.due_s is None else f"next start in {retry.due_s - time.monotonic():.1f} s"
+        extra = {"runner": runner.id, "unit": unit.name}
+        logger.warning("unit %s failed (%d in a row): %s; %s", unit.name, retry.failures, reason, next_, extra=extra)
+        if retry.due_s is not None:
+            self._look_at(runner.id, retry.due_s)
+
+    def _forgive(self, runner: Runner, unit: UnitStatus) -> None:
+        """Forget the failures of a unit that has run for long enough."""
+        if unit.name not in self._retries or unit.active_state != "active":
+            return
+        ran_s = time.time() - unit.state_change_usec / 1e6
+        if ran_s >= runner.backoff.stable_after_s:
+            del self._retries[unit.name]
+        else:
+            self._look_at(runner.id, time.monotonic() + runner.backoff.stable_after_s - ran_s)

@@ -1,0 +1,108 @@
+"""The runners that exist and what is wanted of them: in memory, and written down before it is acted upon.
+
+Each runner has a lock. Public operations hold it, so that those on one runner follow one another and never wait for
+another runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from msgspec.structs import replace
+
+from hero_supervisor.errors import RunnerExists, RunnerNotFound
+from hero_supervisor.state import Desired, StoredRunner
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from hero_supervisor.runner import Runner
+    from hero_supervisor.state import StateDirectory
+
+
+class Registry:
+    """Runner ids to definitions and desired states. What it holds is in the state directory when a method returns."""
+
+    def __init__(self, state: StateDirectory) -> None:
+        self._state = state
+        self._runners: dict[str, StoredRunner] = {}
+        # A lock lives as long as somebody holds it or waits for it.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def load(self) -> None:
+        """Read the state directory, which must be open.
+
+        Raises:
+            CorruptRecord: It holds something that this version did not write.
+        """
+        self._runners = self._state.load()
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the ids, in the order in which they were added."""
+        return iter(tuple(self._runners))
+
+    def __contains__(self, runner: object) -> bool:
+        return runner in self._runners
+
+    def get(self, runner: str) -> StoredRunner:
+        """Return a runner.
+
+        Raises:
+            RunnerNotFound: No runner has this id.
+        """
+        if runner not in self._runners:
+            raise RunnerNotFound(
+                f"cannot find runner '{runner}'", hint="list the runners: herosup runner list", runner=runner
+            )
+        return self._runners[runner]
+
+    def lock(self, runner: str) -> asyncio.Lock:
+        """Return the lock of a runner, which need not exist."""
+        return self._locks.setdefault(runner, asyncio.Lock())
+
+    @asynccontextmanager
+    async def known(self, runner: str) -> AsyncIterator[StoredRunner]:
+        """Hold the lock of a runner that exists; it may have been removed while we waited for the lock."""
+        self.get(runner)
+        async with self.lock(runner):
+            yield self.get(runner)
+
+    async def add(self, runner: Runner) -> None:
+        """Add a runner that is stopped. The caller holds its lock.
+
+        Raises:
+            RunnerExists: A runner of this id exists.
+        """
+        if runner.id in self._runners:
+            raise RunnerExists(
+                f"cannot add runner '{runner.id}': it exists already",
+                hint=f"remove it first: herosup runner remove {runner.id}",
+                runner=runner.id,
+            )
+        await self._put({runner.id: StoredRunner(definition=runner)})
+
+    async def declare(self, runners: Iterable[Runner]) -> None:
+        """Add runners that are to run; one that exists already gets the declared definition at its next start."""
+        changed = {}
+        for runner in runners:
+            stored = self._runners.get(runner.id, StoredRunner(definition=runner, desired=Desired.RUNNING))
+            changed[runner.id] = replace(stored, definition=runner)
+        await self._put(changed)
+
+    async def want(self, runner: str, desired: Desired) -> None:
+        """Note what is wanted of a runner from now on."""
+        await self._put({runner: replace(self.get(runner), desired=desired)})
+
+    async def remove(self, runner: str) -> None:
+        """Forget a runner. The caller holds its lock."""
+        del self._runners[runner]
+        await self._state.save(self._runners)
+
+    async def _put(self, changed: dict[str, StoredRunner]) -> None:
+        before = dict(self._runners)
+        self._runners.update(changed)
+        if self._runners != before:
+            await self._state.save(self._runners)

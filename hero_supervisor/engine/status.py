@@ -1,0 +1,70 @@
+"""Pure: what systemd says of a runner's units, in our words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from hero_supervisor.records import InstanceStatus, RunnerState, RunnerStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hero_supervisor.state import Desired
+    from hero_supervisor.unit import UnitStatus
+
+_STATES: Final = {
+    "active": RunnerState.RUNNING,
+    "reloading": RunnerState.RUNNING,
+    "activating": RunnerState.STARTING,
+    "deactivating": RunnerState.STOPPING,
+    "failed": RunnerState.FAILED,
+}
+#: The first of these that an instance is in is what the runner is in.
+_WORST_FIRST: Final = (
+    RunnerState.FAILED,
+    RunnerState.BACKOFF,
+    RunnerState.STOPPING,
+    RunnerState.STARTING,
+    RunnerState.STOPPED,
+    RunnerState.RUNNING,
+)
+
+
+def state_of(unit: UnitStatus, next_start: datetime | None = None) -> RunnerState:
+    """Return the state of a unit.
+
+    Args:
+        unit: What systemd says.
+        next_start: When we will start it again, if we will.
+    """
+    # systemd 254 and later also say auto-restart-queued.
+    if unit.sub_state.startswith("auto-restart") or next_start is not None:
+        return RunnerState.BACKOFF
+    return _STATES.get(unit.active_state, RunnerState.STOPPED)
+
+
+def instance_status(runner: str, instance: int, unit: UnitStatus, next_start: datetime | None = None) -> InstanceStatus:
+    """Return the status of an instance."""
+    return InstanceStatus(
+        id=runner,
+        instance=instance,
+        status=state_of(unit, next_start),
+        unit=unit.name,
+        active_state=unit.active_state,
+        sub_state=unit.sub_state,
+        main_pid=unit.main_pid or None,
+        invocation_id=unit.invocation_id or None,
+        since=datetime.fromtimestamp(unit.state_change_usec / 1e6, UTC) if unit.state_change_usec else None,
+        restarts=unit.restarts,
+        result=unit.result,
+        exit_status=unit.exec_main_status if unit.exec_main_code else None,
+        next_start=next_start,
+    )
+
+
+def runner_status(desired: Desired, instances: Sequence[InstanceStatus]) -> RunnerStatus:
+    """Return the status of a runner from that of its instances, of which there is at least one."""
+    worst = min(instances, key=lambda each: _WORST_FIRST.index(each.status))
+    fields = {name: getattr(worst, name) for name in InstanceStatus.__struct_fields__}
+    return RunnerStatus(**fields, desired=desired.value, instances=tuple(instances))

@@ -1,0 +1,38 @@
+"""Pure: what a unit needs, from what is wanted and what systemd says."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from hero_supervisor.restart import RestartPolicy
+from hero_supervisor.state import Desired
+
+if TYPE_CHECKING:
+    from hero_supervisor.unit import UnitStatus
+
+
+class Verdict(Enum):
+    """What is to be done about a unit."""
+
+    #: Nothing: it is as it is meant to be, or systemd is at work on it.
+    LEAVE = "leave"
+    #: Start it: it is not there, because it was lost in a reboot or has never been started.
+    START = "start"
+    #: Start it again after a pause: it failed, and systemd has given it up.
+    RETRY = "retry"
+    #: Nothing any more: it ended, and its restart policy lets it be, or somebody stopped it with systemctl.
+    ENDED = "ended"
+
+
+def verdict(policy: RestartPolicy, desired: Desired, unit: UnitStatus) -> Verdict:
+    """Return what a unit needs.
+
+    A unit that ended without failing and is not being restarted was meant to end: with ``Restart=always`` only a stop
+    job does that, so somebody has stopped it, and that is respected.
+    """
+    if desired is not Desired.RUNNING or unit.is_running or unit.active_state == "deactivating":
+        return Verdict.LEAVE
+    if unit.active_state == "failed":
+        return Verdict.ENDED if policy is RestartPolicy.NEVER else Verdict.RETRY
+    return Verdict.ENDED if unit.invocation_id else Verdict.START
