@@ -17,7 +17,8 @@
     │  ├─ UnitExists
     │  └─ StateLocked
     ├─ UnitFailed
-    │  └─ CommandNotExecutable
+    │  ├─ CommandNotExecutable
+    │  └─ DependencyNotReady
     ├─ OperationTimeout
     ├─ Unavailable
     │  ├─ SystemdUnavailable
@@ -166,6 +167,12 @@ class CommandNotExecutable(UnitFailed):
     """The command of a unit does not exist or cannot be executed."""
 
     kind = "command-not-executable"
+
+
+class DependencyNotReady(UnitFailed):
+    """A runner that this one comes after is not there."""
+
+    kind = "dependency-not-ready"
 
 
 class OperationTimeout(HeroError):

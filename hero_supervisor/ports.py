@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .records import LogRecord
-    from .unit import TransientUnit, UnitStatus
+    from .unit import Property, TransientUnit, UnitStatus
 
 
 class UnitWatcher(Protocol):
@@ -39,6 +41,18 @@ class ProcessManager(Protocol):
 
     async def stop(self, unit_name: str, *, timeout_s: float) -> UnitStatus:
         """Stop a unit, wait for the outcome and free its name."""
+
+    async def reload(self, unit_name: str, *, timeout_s: float) -> None:
+        """Execute a unit's reload command and wait for its end."""
+
+    async def kill(self, unit_name: str, *, signal: int, main_only: bool = False) -> None:
+        """Send a signal to the processes of a unit."""
+
+    async def freeze(self, unit_name: str, *, thaw: bool = False) -> None:
+        """Let the processes of a unit stand still, or go on."""
+
+    async def set_properties(self, unit_name: str, properties: Sequence[Property]) -> None:
+        """Change resource limits of a unit that runs."""
 
     async def status(self, unit_name: str) -> UnitStatus:
         """Return what is known of a unit; an inactive status when it is not loaded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -83,6 +84,21 @@ class RunnerOutcome(msgspec.Struct, frozen=True, kw_only=True):
     hint: str | None = None
 
 
+class Verb(StrEnum):
+    """What can be done to many runners at once; each is what the method ``…_runner`` does to one."""
+
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    ROLL = "roll"
+    REMOVE = "remove"
+    RELOAD = "reload"
+    SIGNAL = "signal"
+    KILL = "kill"
+    FREEZE = "freeze"
+    THAW = "thaw"
+
+
 class OperationState(StrEnum):
     """Where an operation on many runners is."""
 
@@ -97,14 +113,52 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """An operation on many runners."""
 
     id: str
-    #: What is done: start, stop, restart, …
-    verb: str
+    verb: Verb
     state: OperationState
     started_at: datetime
     #: Null while it runs.
     ended_at: datetime | None
     #: One for each runner, in the order in which they are worked on.
     outcomes: tuple[RunnerOutcome, ...]
+
+
+class ChangeEffect(StrEnum):
+    """What the change of a field asks for."""
+
+    #: It takes effect at once.
+    LIVE = "live"
+    #: It takes effect when the processes are started anew.
+    RESTART = "restart"
+
+
+class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One field of a definition that would change."""
+
+    #: Path of the field, as in ``limits.tasks_max``.
+    field: str
+    before: Any
+    after: Any
+    effect: ChangeEffect
+
+
+class PlanAction(StrEnum):
+    """What would be done about a runner."""
+
+    ADD = "add"
+    NOTHING = "nothing"
+    #: Changed while it runs.
+    CHANGE = "change"
+    #: Changed and, if it runs, restarted.
+    RESTART = "restart"
+    REMOVE = "remove"
+
+
+class RunnerPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new definition would change."""
+
+    id: str
+    action: PlanAction
+    changes: tuple[FieldChange, ...]
 
 
 class LogRecord(msgspec.Struct, frozen=True, kw_only=True):

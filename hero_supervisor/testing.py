@@ -10,9 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import CommandNotExecutable, UnitExists
-from .unit import TransientUnit, UnitStatus
+from .unit import Property, TransientUnit, UnitStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .ports import UnitWatcher
     from .records import LogRecord
 
@@ -23,6 +25,8 @@ class InMemoryProcessManager:
     def __init__(self) -> None:
         #: Every unit that was started, in order.
         self.started: list[TransientUnit] = []
+        #: What else was done to units: a verb, the unit, and what goes with it.
+        self.done: list[tuple[str, str, object]] = []
         self._units: dict[str, UnitStatus] = {}
         self._watchers: list[UnitWatcher] = []
 
@@ -74,6 +78,23 @@ class InMemoryProcessManager:
         _ = timeout_s
         status = self._units.pop(unit_name, UnitStatus(unit_name))
         return replace(status, active_state="inactive", sub_state="dead", main_pid=0)
+
+    async def reload(self, unit_name: str, *, timeout_s: float) -> None:
+        """Note the call in ``done``."""
+        _ = timeout_s
+        self.done.append(("reload", unit_name, None))
+
+    async def kill(self, unit_name: str, *, signal: int, main_only: bool = False) -> None:
+        """Note the call in ``done``."""
+        self.done.append(("signal" if main_only else "kill", unit_name, signal))
+
+    async def freeze(self, unit_name: str, *, thaw: bool = False) -> None:
+        """Note the call in ``done``."""
+        self.done.append(("thaw" if thaw else "freeze", unit_name, None))
+
+    async def set_properties(self, unit_name: str, properties: Sequence[Property]) -> None:
+        """Note the call in ``done``."""
+        self.done.append(("set", unit_name, {prop.name: prop.value for prop in properties}))
 
     async def status(self, unit_name: str) -> UnitStatus:
         """Return the status of a unit; an inactive one when it was not started."""

@@ -24,19 +24,24 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from hero_supervisor.errors import HeroError, RunnerNotFound, SystemdUnavailable
+from hero_supervisor.errors import DependencyNotReady, HeroError, RunnerNotFound, SystemdUnavailable
 from hero_supervisor.state import Desired
 
 from .instances import together
 from .retry import Retry, next_retry
+from .status import instance_status, runner_status
 from .verdict import Verdict, verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hero_supervisor.ports import ProcessManager
+    from hero_supervisor.records import RunnerStatus
     from hero_supervisor.runner import Runner
     from hero_supervisor.state import StoredRunner
     from hero_supervisor.unit import Site, UnitStatus
 
+    from .dependencies import Dependencies
     from .instances import Instances
     from .registry import Registry
 
@@ -44,14 +49,24 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two sweeps over all units.
 SWEEP_S: Final = 10.0
+#: Seconds until a runner is looked at again that waits for others.
+WAIT_PAUSE_S: Final = 0.5
 
 
 class Reconciler:
     """Keeps the runners of a registry as they are meant to be, while ``run`` runs. It is a ``UnitWatcher``."""
 
-    def __init__(self, registry: Registry, instances: Instances, processes: ProcessManager, site: Site) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        instances: Instances,
+        dependencies: Dependencies,
+        processes: ProcessManager,
+        site: Site,
+    ) -> None:
         self._registry = registry
         self._instances = instances
+        self._dependencies = dependencies
         self._processes = processes
         self._site = site
         #: By unit name, what systemd has given up.
@@ -74,7 +89,16 @@ class Reconciler:
         for runner in self._registry:
             self._look_at(runner, time.monotonic())
 
-    def next_start(self, unit_name: str) -> datetime | None:
+    def status(self, stored: StoredRunner, units: Sequence[UnitStatus]) -> RunnerStatus:
+        """Return the status of a runner, given what systemd says of its units."""
+        runner = stored.definition.id
+        instances = [
+            instance_status(runner, number, unit, self._next_start(unit.name))
+            for number, unit in enumerate(units, start=1)
+        ]
+        return runner_status(stored.desired, instances)
+
+    def _next_start(self, unit_name: str) -> datetime | None:
         """Return when a unit that failed is started again by us; ``None`` when it is not."""
         retry = self._retries.get(unit_name)
         if retry is None or retry.due_s is None:
@@ -96,6 +120,35 @@ class Reconciler:
         if not runner.instances:
             return await self._instances.look(runner)
         return await together([self._attempt(runner, number) for number in range(1, runner.instances + 1)])
+
+    async def roll(self, runner: Runner, *, at_once: int) -> None:
+        """Restart the instances of a runner, so many at a time, the next ones when those are started.
+
+        Raises:
+            HeroError: As ``start``, for the first that could not be restarted; later ones are left as they are.
+        """
+        self.forget(runner)
+        numbers = range(1, runner.instances + 1)
+        for start in range(0, len(numbers), at_once):
+            await together([self._restart(runner, number) for number in numbers[start : start + at_once]])
+
+    async def _restart(self, runner: Runner, instance: int) -> None:
+        name = self._site.unit_name(runner.id, instance)
+        await self._processes.stop(name, timeout_s=runner.stop_timeout_s)
+        await self._attempt(runner, instance)
+
+    async def trim(self, before: Runner, after: Runner) -> None:
+        """Stop the instances that a runner has no more after a change.
+
+        Raises:
+            HeroError: As ``Instances.stop``.
+        """
+        extra = [name for name in self._instances.names(before) if name not in self._instances.names(after)]
+        if not after.instances:
+            extra = self._instances.names(before)
+        await together([self._processes.stop(name, timeout_s=before.stop_timeout_s) for name in extra])
+        for name in extra:
+            self._retries.pop(name, None)
 
     def forget(self, runner: Runner) -> None:
         """Forget the failures of a runner."""
@@ -184,8 +237,18 @@ class Reconciler:
             logger.info("runner %s has ended", runner.id, extra={"runner": runner.id})
             await self._registry.want(runner.id, Desired.ENDED)
             return
+        if not {Verdict.START, Verdict.RETRY}.isdisjoint(verdicts) and await self._must_wait(runner):
+            self._look_at(runner.id, time.monotonic() + WAIT_PAUSE_S)
+            return
         numbered = zip(range(1, runner.instances + 1), units, verdicts, strict=False)
         await together([self._see_to(runner, *each) for each in numbered])
+
+    async def _must_wait(self, runner: Runner) -> bool:
+        """Whether runners that this one comes after are not there yet. Those that never come are waited for as well."""
+        try:
+            return bool(await self._dependencies.unmet(runner))
+        except DependencyNotReady:
+            return True
 
     async def _see_to(self, runner: Runner, instance: int, unit: UnitStatus, needs: Verdict) -> None:
         retry = self._retries.get(unit.name)

@@ -92,6 +92,10 @@ class Registry:
             changed[runner.id] = replace(stored, definition=runner)
         await self._put(changed)
 
+    async def replace(self, runner: Runner) -> None:
+        """Give a runner that exists another definition. The caller holds its lock."""
+        await self._put({runner.id: replace(self.get(runner.id), definition=runner)})
+
     async def want(self, runner: str, desired: Desired) -> None:
         """Note what is wanted of a runner from now on."""
         await self._put({runner: replace(self.get(runner), desired=desired)})

@@ -25,6 +25,7 @@ CODES: Final[dict[type[Exception], int]] = {
     errors.OperationTimeout: -32011,
     errors.CommandNotExecutable: -32012,
     errors.SystemdRefused: -32013,
+    errors.DependencyNotReady: -32014,
     errors.SystemdUnavailable: -32020,
     errors.RedisUnavailable: -32021,
     errors.JournalUnavailable: -32022,

@@ -10,7 +10,7 @@ org.freedesktop.systemd1(5) and systemd.service(5).
 
 from .capabilities import Capabilities, faults_on
 from .command_line import systemd_run_line, unsayable
-from .render import render
+from .render import limit_properties, render
 from .site import Site
 from .status import UnitStatus
 from .transient import Property, TransientUnit, exec_start, lifetime
@@ -24,6 +24,7 @@ __all__ = [
     "exec_start",
     "faults_on",
     "lifetime",
+    "limit_properties",
     "render",
     "systemd_run_line",
     "unsayable",

@@ -44,6 +44,10 @@ _RESTART_WORDS: Final = {
 _CLEAN_SIGNALS: Final = frozenset({"SIGHUP", "SIGINT", "SIGTERM"})
 
 
+#: CGROUP_LIMIT_MAX, and for weights and quotas "not set". Source: org.freedesktop.systemd1(5).
+NO_LIMIT: Final = 2**64 - 1
+
+
 def render(
     runner: Runner,
     site: Site,
@@ -70,7 +74,9 @@ def render(
         *_process(runner, site, queue, instance),
         *_restarts(runner, burst),
         *_ends(runner),
-        *_limits(runner.limits),
+        *map(flag, ("CPUAccounting", "IOAccounting", "MemoryAccounting", "TasksAccounting")),
+        *limit_properties(runner.limits),
+        *_optional("t", LimitNOFILE=runner.limits.open_files, LimitNOFILESoft=runner.limits.open_files),
         Property("OOMPolicy", "s", runner.oom_policy.value),
         *_log(runner, site, instance),
         *sandbox_properties(runner, site, capabilities),
@@ -134,22 +140,22 @@ def _kill_mode(runner: Runner) -> str:
     return "mixed" if runner.executor else "control-group"
 
 
-def _limits(limits: Limits) -> Iterable[Property]:
-    # Accounting is what statistics are read from, with or without a limit.
-    yield from map(flag, ("CPUAccounting", "IOAccounting", "MemoryAccounting", "TasksAccounting"))
+def limit_properties(limits: Limits) -> list[Property]:
+    """Return the limits of a control group as properties; systemd can change these while a unit runs.
+
+    A limit that is not set is given as what systemd takes for none, so that it can also be lifted.
+    """
     quota = limits.cpu_quota_percent
-    yield from _optional(
-        "t",
-        MemoryHigh=limits.memory_high_bytes,
-        MemoryMax=limits.memory_max_bytes,
-        MemorySwapMax=limits.memory_swap_max_bytes,
-        CPUQuotaPerSecUSec=None if quota is None else quota * 10_000,
-        CPUWeight=limits.cpu_weight,
-        IOWeight=limits.io_weight,
-        TasksMax=limits.tasks_max,
-        LimitNOFILE=limits.open_files,
-        LimitNOFILESoft=limits.open_files,
-    )
+    values = {
+        "MemoryHigh": limits.memory_high_bytes,
+        "MemoryMax": limits.memory_max_bytes,
+        "MemorySwapMax": limits.memory_swap_max_bytes,
+        "CPUQuotaPerSecUSec": None if quota is None else quota * 10_000,
+        "CPUWeight": limits.cpu_weight,
+        "IOWeight": limits.io_weight,
+        "TasksMax": limits.tasks_max,
+    }
+    return [Property(name, "t", NO_LIMIT if value is None else value) for name, value in values.items()]
 
 
 def _log(runner: Runner, site: Site, instance: int) -> Iterable[Property]:

@@ -20,7 +20,7 @@ from hero_supervisor.records import Operation, OperationState, RunnerOutcome
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from hero_supervisor.records import RunnerState
+    from hero_supervisor.records import RunnerState, Verb
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ MAX_AT_ONCE: Final = 64
 MAX_REMEMBERED: Final = 500
 
 
-class Operations:
+class BulkOperations:
     """The operations of one supervisor, under way and ended."""
 
     def __init__(self) -> None:
@@ -38,12 +38,12 @@ class Operations:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def begin(
-        self, verb: str, stages: Sequence[Sequence[str]], do: Callable[[str], Awaitable[RunnerState | None]]
+        self, verb: Verb, stages: Sequence[Sequence[str]], do: Callable[[str], Awaitable[RunnerState | None]]
     ) -> str:
         """Begin an operation and return its id.
 
         Args:
-            verb: What is done, for people.
+            verb: What is done.
             stages: The runners, in the order in which they are to be worked on.
             do: Does it to one runner and returns its state afterwards.
         """
@@ -70,16 +70,10 @@ class Operations:
         """Return all operations that are remembered, newest first."""
         return list(self._known.values())[::-1]
 
-    async def end_of(self, id: str) -> Operation:
-        """Wait for the end of an operation; being cancelled meanwhile does not cancel it.
-
-        Raises:
-            OperationNotFound: No operation has this id.
-        """
-        self.get(id)
+    async def wait(self, id: str, *, timeout_s: float | None = None) -> None:
+        """Wait for the end of an operation, or until the time is up; being cancelled does not cancel it."""
         if id in self._tasks:
-            await asyncio.wait([self._tasks[id]])
-        return self._known[id]
+            await asyncio.wait([self._tasks[id]], timeout=timeout_s)
 
     async def cancel(self, id: str) -> Operation:
         """Stop an operation from going on, and return what it has done; what systemd was asked to do goes on there.
@@ -90,7 +84,8 @@ class Operations:
         self.get(id)
         if id in self._tasks:
             self._tasks[id].cancel()
-        return await self.end_of(id)
+        await self.wait(id)
+        return self.get(id)
 
     async def aclose(self) -> None:
         """Cancel all operations."""

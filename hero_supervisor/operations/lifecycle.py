@@ -1,0 +1,166 @@
+"""The life of one runner: added, started, stopped, removed.
+
+A method takes the runner's lock, so that operations on one runner follow one another and never wait for another runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Annotated
+
+from msgspec import Meta
+
+from hero_supervisor.engine.order import cycle_faults
+from hero_supervisor.errors import InvalidRunner
+from hero_supervisor.records import RunnerStatus
+from hero_supervisor.runner import Runner, RunnerId
+from hero_supervisor.state import Desired, StoredRunner
+
+from .parts import Parts
+
+logger = logging.getLogger(__name__)
+
+AtOnce = Annotated[int, Meta(ge=1, le=64, description="Number of instances, from 1 to 64.")]
+
+
+class LifecycleOperations(Parts):
+    """Adding, starting, stopping and removing one runner."""
+
+    async def add_runner(self, runner: Runner) -> RunnerStatus:
+        """Add a runner; it is started by ``start_runner``, or at once if its ``autostart`` says so.
+
+        Args:
+            runner: Its definition.
+
+        Returns:
+            Its status.
+
+        Raises:
+            InvalidRunner: The definition has faults; all are listed.
+            RunnerExists: A runner of this id exists.
+            HeroError: As ``start_runner``, with ``autostart``. The runner is added all the same.
+        """
+        runner = self._checked(runner)
+        async with self._registry.lock(runner.id):
+            await self._registry.add(runner)
+            logger.info("added runner %s", runner.id, extra={"runner": runner.id})
+        if runner.autostart:
+            return await self.start_runner(runner.id)
+        return await self.get_runner_status(runner.id)
+
+    async def remove_runner(self, runner: RunnerId) -> None:
+        """Stop a runner and forget it. Its queue and its jobs stay.
+
+        Raises:
+            RunnerNotFound: No runner has this id.
+        """
+        async with self._registry.known(runner) as stored:
+            await self._stop(stored)
+            await self._registry.remove(runner)
+            logger.info("removed runner %s", runner, extra={"runner": runner})
+
+    async def list_runners(self) -> list[str]:
+        """Return the ids of all runners, in the order in which they were added."""
+        return list(self._registry)
+
+    async def start_runner(self, runner: RunnerId) -> RunnerStatus:
+        """Start the instances of a runner that do not run, and wait until systemd calls them started.
+
+        Returns:
+            Its status after the start.
+
+        Raises:
+            RunnerNotFound: No runner has this id.
+            DependencyNotReady: A runner that it comes after is not there, and does not come in time.
+            CommandNotExecutable: Its command does not exist or cannot be executed.
+            UnitFailed: It ended before it was ready.
+            OperationTimeout: It was not ready within its ``start_timeout_s``.
+            SystemdUnavailable: The systemd manager cannot be reached.
+        """
+        await self._dependencies.wait(self._registry.get(runner).definition)
+        async with self._registry.known(runner) as stored:
+            return await self._start(stored)
+
+    async def stop_runner(self, runner: RunnerId) -> RunnerStatus:
+        """Stop a runner and every process it started: its stop signal, then SIGKILL after its ``stop_timeout_s``.
+
+        Returns:
+            Its status after the stop; ``result`` is ``timeout`` when SIGKILL was needed.
+
+        Raises:
+            RunnerNotFound: No runner has this id.
+            OperationTimeout: systemd did not report the end in time.
+            SystemdUnavailable: The systemd manager cannot be reached.
+        """
+        async with self._registry.known(runner) as stored:
+            return await self._stop(stored)
+
+    async def restart_runner(self, runner: RunnerId) -> RunnerStatus:
+        """Stop a runner if it runs, and start it with its present definition.
+
+        Raises:
+            RunnerNotFound: No runner has this id.
+            CommandNotExecutable: Its command does not exist or cannot be executed.
+            UnitFailed: It ended before it was ready.
+            OperationTimeout: It did not stop, or was not ready, in time.
+            SystemdUnavailable: The systemd manager cannot be reached.
+        """
+        async with self._registry.known(runner) as stored:
+            await self._instances.stop(stored.definition)
+            return await self._start(stored)
+
+    async def roll_runner(self, runner: RunnerId, at_once: AtOnce = 1) -> RunnerStatus:
+        """Restart the instances of a runner, some at a time, the next ones only when those are ready.
+
+        When one cannot be started the rest are left as they are.
+
+        Raises:
+            RunnerNotFound: No runner has this id.
+            UnitFailed: An instance could not be started; it is tried again.
+            OperationTimeout: An instance was not ready, or not stopped, in time.
+            SystemdUnavailable: The systemd manager cannot be reached.
+        """
+        async with self._registry.known(runner) as stored:
+            await self._reconciler.roll(stored.definition, at_once=at_once)
+        return await self.get_runner_status(runner)
+
+    async def get_runner_status(self, runner: RunnerId) -> RunnerStatus:
+        """Return the status of a runner, with what systemd says of its units.
+
+        Raises:
+            RunnerNotFound: No runner has this id.
+            SystemdUnavailable: The systemd manager cannot be reached.
+        """
+        stored = self._registry.get(runner)
+        return self._reconciler.status(stored, await self._instances.look(stored.definition))
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _checked(self, runner: Runner) -> Runner:
+        checked = runner.checked()
+        after = {id: tuple(self._registry.get(id).definition.after) for id in self._registry}
+        faults = list(cycle_faults(runner.id, after | {runner.id: tuple(checked.after)}))
+        if faults:
+            raise InvalidRunner(faults)
+        return checked
+
+    async def _start(self, stored: StoredRunner) -> RunnerStatus:
+        runner = stored.definition
+        # Both at once: whichever is lost in a crash, the next start repairs it (_adopt, Reconciler).
+        writing = asyncio.ensure_future(self._registry.want(runner.id, Desired.RUNNING))
+        try:
+            units = await self._reconciler.start(runner)
+        finally:
+            await writing
+        logger.info("started runner %s", runner.id, extra={"runner": runner.id})
+        return self._reconciler.status(self._registry.get(runner.id), units)
+
+    async def _stop(self, stored: StoredRunner) -> RunnerStatus:
+        runner = stored.definition
+        # First the wish, then the deed: a crash in between must not bring back what an operator stopped.
+        await self._registry.want(runner.id, Desired.STOPPED)
+        self._reconciler.forget(runner)
+        units = await self._instances.stop(runner)
+        logger.info("stopped runner %s", runner.id, extra={"runner": runner.id})
+        return self._reconciler.status(self._registry.get(runner.id), units)

@@ -1,0 +1,39 @@
+"""What the operations work with; ``Supervisor`` makes it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hero_supervisor.client import JobClient
+    from hero_supervisor.engine.bulk import BulkOperations
+    from hero_supervisor.engine.dependencies import Dependencies
+    from hero_supervisor.engine.instances import Instances
+    from hero_supervisor.engine.reconcile import Reconciler
+    from hero_supervisor.engine.registry import Registry
+    from hero_supervisor.ports import LogSource, ProcessManager
+    from hero_supervisor.runner import Runner
+    from hero_supervisor.unit import Site
+
+
+class Parts(ABC):
+    """The parts that classes of operations share."""
+
+    _site: Site
+    _processes: ProcessManager
+    _logs: LogSource
+    _registry: Registry
+    _instances: Instances
+    _reconciler: Reconciler
+    _dependencies: Dependencies
+    _bulk: BulkOperations
+
+    @property
+    @abstractmethod
+    def _jobs(self) -> JobClient:
+        """The jobs in Redis, while there is a connection."""
+
+    @abstractmethod
+    def _queue_of(self, runner: Runner) -> str:
+        """Return the Redis list that a runner takes jobs from."""
