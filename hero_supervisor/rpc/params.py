@@ -22,6 +22,7 @@ import msgspec
 
 from hero_supervisor.errors import Fault, InvalidInput
 from hero_supervisor.job import Job, JobId
+from hero_supervisor.operations.fleet import OperationId
 from hero_supervisor.runner import Runner, RunnerId
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _ALIASES: Final[tuple[tuple[object, tuple[str, ...]], ...]] = (
     (RunnerId, ("id", "runner_id", "runner_name", "actor_id", "name")),
     (JobId, ("id", "job")),
+    (OperationId, ("id", "operation")),
     (Runner, ("config", "definition")),
 )
 #: Where a caller may put its secret; never an argument.
