@@ -25,12 +25,13 @@ from .client import JobClient
 from .engine.instances import Instances
 from .engine.reconcile import Reconciler
 from .engine.registry import Registry
+from .engine.stats import StatsReader
 from .engine.status import instance_status, runner_status
 from .errors import HeroError, RedisUnavailable
 from .job import Job, JobId, JobResult, JobStatus, JobSummary
 from .ports import LogSource, ProcessManager
 from .queue.keys import Keys
-from .records import LogRecord, RunnerOutcome, RunnerState, RunnerStatus, StatusSummary
+from .records import LogRecord, RunnerOutcome, RunnerState, RunnerStats, RunnerStatus, StatusSummary
 from .restart import PositiveSeconds
 from .runner import Runner, RunnerId
 from .settings import Manager, Secrets
@@ -73,6 +74,7 @@ class Supervisor:
         self._declared = tuple(declared)
         self._registry = Registry(state)
         self._instances = Instances(processes, site, self._queue_of)
+        self._stats = StatsReader(self._instances)
         self._reconciler = Reconciler(self._registry, self._instances, processes, site)
         self._opened = AsyncExitStack()
         self._client: JobClient | None = None
@@ -277,6 +279,24 @@ class Supervisor:
             counts={state.value: found[state] for state in RunnerState},
             runners={status.id: status.status for status in statuses},
         )
+
+    async def get_runner_stats(self, runner: RunnerId) -> RunnerStats:
+        """Return what the processes of a runner use: processor, memory, tasks, IO.
+
+        Raises:
+            RunnerNotFound: No runner has this id.
+            SystemdUnavailable: The systemd manager cannot be reached.
+        """
+        (stats,) = await self._stats.read([self._registry.get(runner).definition])
+        return stats
+
+    async def get_all_runner_stats(self) -> list[RunnerStats]:
+        """Return what the processes of every runner use, in the order of ``list_runners``.
+
+        Raises:
+            SystemdUnavailable: The systemd manager cannot be reached.
+        """
+        return await self._stats.read([self._registry.get(runner).definition for runner in self._registry])
 
     async def start_all(self) -> list[RunnerOutcome]:
         """Start all runners, side by side; what became of each is reported, and none stops the others."""

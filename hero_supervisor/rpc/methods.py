@@ -33,6 +33,8 @@ METHODS: Final = (
     Method("get_all_status", Scope.READ),
     # Ours.
     Method("restart_runner", Scope.ADMIN),
+    Method("get_runner_stats", Scope.READ),
+    Method("get_all_runner_stats", Scope.READ),
     Method("queue_and_wait", Scope.USER),
     Method("get_job", Scope.READ),
     Method("get_job_status", Scope.READ),
