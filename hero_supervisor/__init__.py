@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .client import JobClient
     from .errors import HeroError
     from .job import Job, JobBuilder, JobResult, JobStatus
-    from .records import LogRecord, RunnerState, RunnerStatus, StatusSummary
+    from .records import LogRecord, RunnerState, RunnerStats, RunnerStatus, StatusSummary
     from .runner import Runner
     from .supervisor import Supervisor
 
@@ -39,6 +39,7 @@ __all__ = [
     "LogRecord",
     "Runner",
     "RunnerState",
+    "RunnerStats",
     "RunnerStatus",
     "StatusSummary",
     "Supervisor",
@@ -52,7 +53,7 @@ _MODULES = {
     "client": ("JobClient",),
     "errors": ("HeroError",),
     "job": ("Job", "JobBuilder", "JobResult", "JobStatus"),
-    "records": ("LogRecord", "RunnerState", "RunnerStatus", "StatusSummary"),
+    "records": ("LogRecord", "RunnerState", "RunnerStats", "RunnerStatus", "StatusSummary"),
     "runner": ("Runner",),
     "supervisor": ("Supervisor",),
 }

@@ -200,6 +200,10 @@ class JobClient:
         """Return how many ids a Redis list holds; ``keys.work_queue`` names a runner's default list."""
         return await self._store.queue_depth(queue)
 
+    async def key_exists(self, key: str) -> bool:
+        """Tell whether a key of any name and type exists, like one that a runner keeps alive as its heartbeat."""
+        return await self._store.key_exists(key)
+
     # -- changing ------------------------------------------------------------------------------------------------
 
     async def set_job_status(self, job_id: str, status: JobStatus) -> None:

@@ -6,6 +6,7 @@
     ├─ InvalidInput              lists every fault with its path
     │  ├─ InvalidRunner
     │  ├─ InvalidJob
+    │  ├─ InvalidProbe
     │  └─ InvalidSettings
     ├─ NotFound
     │  ├─ RunnerNotFound
@@ -94,6 +95,13 @@ class InvalidJob(InvalidInput):
 
     kind = "invalid-job"
     subject = "this job"
+
+
+class InvalidProbe(InvalidInput):
+    """A probe is not valid."""
+
+    kind = "invalid-probe"
+    subject = "this probe"
 
 
 class InvalidSettings(InvalidInput):

@@ -60,6 +60,59 @@ class RunnerStatus(InstanceStatus, frozen=True, kw_only=True):
     instances: tuple[InstanceStatus, ...]
 
 
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What processes use. Figures are null while nothing runs, and as said at each.
+
+    Source: https://docs.kernel.org/admin-guide/cgroup-v2.html.
+    """
+
+    #: Seconds since it became ready; null before, and after its end.
+    uptime_s: float | None
+    #: How often systemd started it again by itself since it was started.
+    restarts: int
+    #: Processor time since the start of the run, in seconds.
+    cpu_s: float | None
+    #: Processor use in percent of one processor, so it may exceed 100: since the previous sample, whoever took it,
+    #: or since the start of the run when there is none of the last hour.
+    cpu_percent: float | None
+    #: Memory in use, page cache included. Null, as the four below, where the host does not count it: its controllers
+    #: are bound to cgroup version 1, or not delegated to the user manager.
+    memory_bytes: int | None
+    #: Most memory in use at any time of the run. Also null before Linux 5.19.
+    memory_peak_bytes: int | None
+    #: Threads of all processes.
+    tasks: int | None
+    #: Bytes read from and written to block devices; what the page cache served is not counted.
+    io_read_bytes: int | None
+    io_write_bytes: int | None
+    #: Processes; 0 while nothing runs.
+    processes: int
+
+
+class InstanceStats(Usage, frozen=True, kw_only=True):
+    """What the processes of one instance of a runner use."""
+
+    #: Id of the runner.
+    id: str
+    #: Number of the instance, from 1 up.
+    instance: int
+    #: Name of its unit.
+    unit: str
+    #: systemd's id of the run that the figures belong to; null when it never ran.
+    invocation_id: str | None
+
+
+class RunnerStats(Usage, frozen=True, kw_only=True):
+    """What the instances of a runner use together: the sum of what is known of each.
+
+    So ``memory_peak_bytes`` is what they may have used at most. ``uptime_s`` is that of the youngest one.
+    """
+
+    id: str
+    #: All instances, by number.
+    instances: tuple[InstanceStats, ...]
+
+
 class StatusSummary(msgspec.Struct, frozen=True, kw_only=True):
     """All runners at a glance."""
 

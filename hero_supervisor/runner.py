@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from . import environment, extra_properties, limits, restart, schema
-from .environment import MAX_COMMAND_BYTES, Credentials, size_of
+from .command import command_faults
+from .environment import Credentials
 from .errors import Fault, InvalidRunner
 from .extra_properties import ExtraProperties
 from .limits import Limits, LogRate, OomPolicy
@@ -162,7 +163,7 @@ def faults_in(runner: Runner) -> Iterable[Fault]:
     """Yield what is wrong with a runner whose types are right."""
     if bool(runner.command) == bool(runner.executor):
         yield Fault("command", "exactly one of command and executor is needed")
-    yield from _command_faults("command", runner.command)
+    yield from command_faults("command", runner.command)
     yield from environment.env_faults(runner.env, runner.allow_secret_env)
     yield from environment.credential_faults(runner.credentials)
     yield from _single_line_faults(runner)
@@ -175,16 +176,6 @@ def faults_in(runner: Runner) -> Iterable[Fault]:
     yield from extra_properties.faults_in(runner.extra_properties)
 
 
-def _command_faults(path: str, command: tuple[str, ...]) -> Iterable[Fault]:
-    program = command[0] if command else "/"
-    if not program or program in {".", ".."} or ("/" in program and not program.startswith("/")):
-        yield Fault(f"{path}[0]", "must be an absolute path or a bare program name")
-    for index, word in enumerate(command):
-        yield from schema.text_faults(f"{path}[{index}]", word)
-    if size_of(command) > MAX_COMMAND_BYTES:
-        yield Fault(path, f"must be at most {MAX_COMMAND_BYTES} bytes in all")
-
-
 def _single_line_faults(runner: Runner) -> Iterable[Fault]:
     for name in ("description", "queue", "user", "group"):
         yield from schema.line_faults(name, getattr(runner, name) or "")
@@ -195,7 +186,7 @@ def _single_line_faults(runner: Runner) -> Iterable[Fault]:
 def _reload_faults(runner: Runner) -> Iterable[Fault]:
     if runner.reload_command and runner.reload_signal:
         yield Fault("reload_command", "at most one of reload_command and reload_signal can be given")
-    yield from _command_faults("reload_command", runner.reload_command)
+    yield from command_faults("reload_command", runner.reload_command)
 
 
 def _age_faults(runner: Runner) -> Iterable[Fault]:

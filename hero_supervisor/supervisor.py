@@ -24,10 +24,12 @@ from .engine.dependencies import Dependencies
 from .engine.instances import Instances
 from .engine.reconcile import Reconciler
 from .engine.registry import Registry
+from .engine.stats import StatsReader
 from .errors import RedisUnavailable
 from .job import JobId
 from .operations.fleet import FleetOperations
 from .operations.jobs import JobOperations
+from .operations.stats import StatsOperations
 from .ports import LogSource, ProcessManager
 from .queue.keys import Keys
 from .records import LogRecord
@@ -44,7 +46,7 @@ Lines = Annotated[int, Meta(ge=1, le=10_000, description="Number of lines, from 
 REDIS_START_TIMEOUT_S = 30
 
 
-class Supervisor(FleetOperations, JobOperations):
+class Supervisor(FleetOperations, JobOperations, StatsOperations):
     """Keeps runners alive and queues their jobs. Made by ``SupervisorBuilder``; use it as ``async with``."""
 
     def __init__(
@@ -69,6 +71,7 @@ class Supervisor(FleetOperations, JobOperations):
         self._declared = tuple(declared)
         self._registry = Registry(state)
         self._instances = Instances(processes, site, self._queue_of)
+        self._stats = StatsReader(self._instances)
         self._dependencies = Dependencies(self._registry, self._instances)
         self._reconciler = Reconciler(self._registry, self._instances, self._dependencies, processes, site)
         self._bulk = BulkOperations()

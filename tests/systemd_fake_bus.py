@@ -78,6 +78,7 @@ class FakeBus:
             "MainPID": ("u", 42),
             "InvocationID": ("ay", bytes(16)),
             "NRestarts": ("u", 0),
+            "ControlGroup": ("s", "/system.slice/a.service"),
             "Result": ("s", "success"),
             "ExecMainCode": ("i", 0),
             "ExecMainStatus": ("i", 0),

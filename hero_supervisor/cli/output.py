@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +28,7 @@ _STYLES: Final = {
 }
 
 _AGES: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
+_SIZES: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def visible(value: object, *, keep: str = "") -> str:
@@ -119,6 +120,25 @@ def age(timestamp: object) -> str:
         return str(timestamp or "-")
     seconds = int((datetime.now(UTC) - when).total_seconds())
     return next((f"{seconds // size} {unit} ago" for size, unit in _AGES if seconds >= size), "now")
+
+
+def duration(seconds: object) -> str:
+    """Return a number of seconds in the largest unit that fits, like ``3 m``; what is no number is ``-``."""
+    if not _is_number(seconds):
+        return "-"
+    return next((f"{int(seconds // size)} {unit}" for size, unit in _AGES if seconds >= size), f"{seconds:.2f} s")
+
+
+def size(size_bytes: object) -> str:
+    """Return a number of bytes in the largest unit that fits, like ``1.5 MiB``; what is no number is ``-``."""
+    if not _is_number(size_bytes):
+        return "-"
+    found = next(((each, unit) for each, unit in _SIZES if size_bytes >= each), None)
+    return f"{size_bytes / found[0]:.1f} {found[1]}" if found else f"{size_bytes} B"
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def local_time(timestamp: object) -> str:

@@ -115,9 +115,44 @@ def status(ctx: typer.Context, id: Id, *, as_json: AsJson = False) -> None:
 
 
 def _shown(name: str, value: object) -> object:
-    if value is None:
-        return "-"
-    return output.age(value) if name == "since" else value
+    return output.age(value) if name == "since" and value else _or_dash(value)
+
+
+@app.command()
+def stats(ctx: typer.Context, ids: OptionalIds = None, *, as_json: AsJson = False) -> None:
+    """Show what runners use; all of them when no ID is given."""
+    session = session_of(ctx, as_json=as_json)
+    if ids:
+        records = [session.record("get_runner_stats", {"runner": id}) for id in ids]
+    else:
+        records = session.records("get_all_runner_stats")
+    if session.as_json:
+        output.write_json(records)
+    else:
+        output.write_table(_STATS_COLUMNS, [_stats_row(each) for each in records])
+
+
+_STATS_COLUMNS = ("ID", "CPU%", "CPU", "MEMORY", "PEAK", "PROCS", "TASKS", "READ", "WRITTEN", "UPTIME", "RESTARTS")
+
+
+def _stats_row(stats: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        stats.get("id"),
+        _or_dash(stats.get("cpu_percent")),
+        output.duration(stats.get("cpu_s")),
+        output.size(stats.get("memory_bytes")),
+        output.size(stats.get("memory_peak_bytes")),
+        _or_dash(stats.get("processes")),
+        _or_dash(stats.get("tasks")),
+        output.size(stats.get("io_read_bytes")),
+        output.size(stats.get("io_write_bytes")),
+        output.duration(stats.get("uptime_s")),
+        _or_dash(stats.get("restarts")),
+    )
+
+
+def _or_dash(value: object) -> object:
+    return "-" if value is None else value
 
 
 @app.command()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hero_supervisor.engine.instances import Instances
     from hero_supervisor.engine.reconcile import Reconciler
     from hero_supervisor.engine.registry import Registry
+    from hero_supervisor.engine.stats import StatsReader
     from hero_supervisor.ports import LogSource, ProcessManager
     from hero_supervisor.runner import Runner
     from hero_supervisor.unit import Site
@@ -28,6 +29,7 @@ class Parts(ABC):
     _reconciler: Reconciler
     _dependencies: Dependencies
     _bulk: BulkOperations
+    _stats: StatsReader
 
     @property
     @abstractmethod

@@ -195,6 +195,11 @@ class JobStore:
             if len(entries) < SUMMARIES_PER_READ:
                 return
 
+    async def key_exists(self, key: str) -> bool:
+        """Tell whether a key exists."""
+        async with self._server.call():
+            return bool(await self._redis.exists(key))
+
     async def queue_depth(self, queue: str) -> int:
         """Return how many ids a queue holds."""
         async with self._server.call():

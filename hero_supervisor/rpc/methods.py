@@ -46,6 +46,8 @@ METHODS: Final = (
     Method("get_operation", Scope.READ),
     Method("list_operations", Scope.READ),
     Method("cancel_operation", Scope.ADMIN),
+    Method("get_runner_stats", Scope.READ),
+    Method("get_all_runner_stats", Scope.READ),
     Method("queue_and_wait", Scope.USER),
     Method("get_job", Scope.READ),
     Method("get_job_status", Scope.READ),

@@ -49,6 +49,7 @@ _STATE: Final = (
     Read("main_pid", SERVICE_INTERFACE, "MainPID", "u"),
     Read("invocation_id", _UNIT, "InvocationID", "ay"),
     Read("restarts", SERVICE_INTERFACE, "NRestarts", "u"),
+    Read("control_group", SERVICE_INTERFACE, "ControlGroup", "s"),
 )
 _END: Final = (
     Read("result", SERVICE_INTERFACE, "Result", "s"),

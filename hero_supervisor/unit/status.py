@@ -22,6 +22,8 @@ class UnitStatus:
     #: CLD_EXITED (1), CLD_KILLED (2), CLD_DUMPED (3), or 0 while no process of the unit has ended.
     exec_main_code: int = 0
     exec_main_status: int = 0
+    #: Path of its control group below the mount point; empty while it has none.
+    control_group: str = ""
 
     @property
     def is_running(self) -> bool:

@@ -20,6 +20,9 @@ def test_a_runners_whole_life(service: Service) -> None:
     assert added.returncode == 0, added.stderr
     assert service.herosup("runner", "status", "web").returncode == 0
     assert "web" in service.herosup("runner", "list").stdout
+    (stats,) = json.loads(service.herosup("runner", "stats", "web", "--json").stdout)
+    assert stats["processes"] == 1
+    assert stats["cpu_s"] >= 0
     eventually(lambda: "up" in service.herosup("runner", "logs", "web").stdout)
     assert service.herosup("runner", "restart", "web").returncode == 0
     assert service.herosup("runner", "stop", "web").returncode == 0

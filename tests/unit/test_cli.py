@@ -406,6 +406,43 @@ def test_runner_status_tells_by_its_exit_code_whether_it_runs(service: Service, 
     assert result.stderr == ""
 
 
+USED = {
+    "id": "a",
+    "uptime_s": 7300.5,
+    "restarts": 2,
+    "cpu_s": 0.1234,
+    "cpu_percent": 12.5,
+    "memory_bytes": 52_428_800,
+    "memory_peak_bytes": None,
+    "tasks": 7,
+    "io_read_bytes": 0,
+    "io_write_bytes": 1536,
+    "processes": 3,
+}
+
+
+def test_runner_stats_is_a_table_in_units_for_people(service: Service) -> None:
+    unused = dict.fromkeys(USED) | {"id": "b", "restarts": 0, "processes": 0}
+    service.answers["get_all_runner_stats"] = [USED, unused]
+    assert service.herosup("runner", "stats").stdout.splitlines() == [
+        "ID  CPU%  CPU     MEMORY    PEAK  PROCS  TASKS  READ  WRITTEN  UPTIME  RESTARTS",
+        "a   12.5  0.12 s  50.0 MiB  -     3      7      0 B   1.5 KiB  2 h     2",
+        "b   -     -       -         -     0      -      -     -        -       0",
+    ]
+
+
+def test_runner_stats_as_json_are_the_numbers_of_the_runners_asked_for(service: Service) -> None:
+    service.answers["get_runner_stats"] = lambda params: {**USED, "id": params["runner"]}
+    result = service.herosup("runner", "stats", "a", "b", "--json")
+    assert json.loads(result.stdout) == [USED, {**USED, "id": "b"}]
+
+
+def test_runner_stats_of_an_unknown_runner_exit_with_its_kinds_code(service: Service) -> None:
+    service.answers["get_runner_stats"] = Failure("runner-not-found", "cannot find 'a'")
+    result = service.herosup("runner", "stats", "a")
+    assert (result.exit_code, result.stdout, result.stderr) == (4, "", "error: cannot find 'a'\n")
+
+
 @pytest.mark.parametrize("verb", ["start", "stop", "restart", "remove"])
 def test_one_runner_that_fails_exits_with_its_kinds_code(service: Service, verb: str) -> None:
     service.answers[f"{verb}_runner"] = Failure("runner-not-found", "cannot find 'a'")
@@ -561,6 +598,7 @@ def test_rpc_passes_parameters_on(service: Service, words: list[str], params: ob
     ("words", "method"),
     [
         (["runner", "list"], "get_all_runner_status"),
+        (["runner", "stats"], "get_all_runner_stats"),
         (["runner", "status", "a"], "get_runner_status"),
         (["job", "status", "1"], "get_job_status"),
         (["runner", "stop", "--all"], "stop_all"),
@@ -583,6 +621,22 @@ def test_text_that_the_output_cannot_encode_is_escaped(service: Service) -> None
 )
 def test_ages_are_in_the_largest_unit(minutes: int, text: str) -> None:
     assert output.age(ago(minutes=minutes)) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0.00 s"), (0.5, "0.50 s"), (59.9, "59 s"), (3600, "1 h"), (200_000, "2 d"), (None, "-"), ("x", "-")],
+)
+def test_durations_are_in_the_largest_unit(value: object, text: str) -> None:
+    assert output.duration(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 << 29, "1.5 GiB"), (1 << 50, "1024.0 TiB"), (True, "-")],
+)
+def test_sizes_are_in_the_largest_unit(value: object, text: str) -> None:
+    assert output.size(value) == text
 
 
 @pytest.mark.parametrize("text", ["soon", "0001-01-01T00:00:00+23:00"])
