@@ -9,8 +9,8 @@ state directory belongs to it. Measured on 252:
 
 - A **user's manager** can do nearly all of it, but only together with ``PrivateUsers``: without, it ignores what
   needs a mount namespace, silently, or fails (``PrivateDevices``, ``BindReadOnlyPaths``, ``CapabilityBoundingSet``).
-  It cannot give another user, and ``ProtectKernelLogs`` fails there; the kernel's log is not an ordinary user's to
-  read anyway.
+  It cannot give another user, ignores ``ProtectProc`` and ``ProcSubset`` all the same, and fails at
+  ``ProtectKernelLogs``; the kernel's log is not an ordinary user's to read anyway.
 - ``PrivateTmp`` and ``ProtectHome=tmpfs`` hide what is below. When our own interpreter is there, as in a virtual
   environment in a home directory, it is mounted back for the bundled runner, read-only.
 
@@ -73,6 +73,9 @@ _STRICT: Final = (
 
 _PROFILES: Final = {Sandbox.DEFAULT: _DEFAULT, Sandbox.STRICT: _STRICT, Sandbox.TRUSTED: ()}
 
+#: What a user's manager fails at, ignores, or is given in any case.
+_SYSTEM_ONLY: Final = frozenset({"ProtectKernelLogs", "ProtectProc", "ProcSubset", "PrivateUsers"})
+
 #: Directories whose content a profile hides.
 _HIDDEN: Final = {
     Sandbox.DEFAULT: ("/tmp", "/var/tmp"),  # noqa: S108  # nothing is written there
@@ -100,7 +103,7 @@ def sandbox_properties(runner: Runner, site: Site, capabilities: Capabilities) -
     if has_dynamic_user(runner, site, capabilities):
         yield flag("DynamicUser")
     for prop in _PROFILES[sandbox]:
-        if not (capabilities.is_user and prop.name in {"ProtectKernelLogs", "PrivateUsers"}):
+        if not (capabilities.is_user and prop.name in _SYSTEM_ONLY):
             yield prop
     if capabilities.is_user:
         yield flag("PrivateUsers")
