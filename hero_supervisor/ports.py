@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from .records import LogRecord
-    from .unit import TransientUnit, UnitStatus
+    from .unit import Capabilities, TransientUnit, UnitStatus
 
 
 class UnitWatcher(Protocol):
@@ -24,6 +24,10 @@ class UnitWatcher(Protocol):
 
 class ProcessManager(Protocol):
     """Starts, stops and looks at units."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the manager of the units can do; known once this is open."""
 
     async def open(self) -> None:
         """Connect."""

@@ -20,22 +20,23 @@ from typing import Annotated, Any, Self
 from msgspec import Meta
 from msgspec.structs import replace
 
-from . import embedded_redis
+from . import embedded_redis, schema
 from .client import JobClient
 from .engine.instances import Instances
 from .engine.reconcile import Reconciler
 from .engine.registry import Registry
 from .engine.status import instance_status, runner_status
-from .errors import HeroError, RedisUnavailable
+from .errors import Fault, HeroError, InvalidRunner, RedisUnavailable
 from .job import Job, JobId, JobResult, JobStatus, JobSummary
 from .ports import LogSource, ProcessManager
 from .queue.keys import Keys
+from .reachability import reach_faults
 from .records import LogRecord, RunnerOutcome, RunnerState, RunnerStatus, StatusSummary
 from .restart import PositiveSeconds
 from .runner import Runner, RunnerId
 from .settings import Manager, Secrets
 from .state import Desired, StateDirectory, StoredRunner
-from .unit import Site, UnitStatus
+from .unit import Site, UnitStatus, faults_on
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Supervisor:
         self._logs = logs
         self._manager = manager
         self._redis_url = redis_url
+        self._redis_password = ""
         self._declared = tuple(declared)
         self._registry = Registry(state)
         self._instances = Instances(processes, site, self._queue_of)
@@ -124,14 +126,20 @@ class Supervisor:
     @property
     def redis_url(self) -> str:
         """URL of the Redis in use; it may hold a password. That of the private one is good once this is open."""
-        return self._redis_url or embedded_redis.url(self._site.namespace, self._manager)
+        return self._redis_url or embedded_redis.url(self._site.namespace, self._manager, self._redis_password)
 
     async def _start_redis(self) -> None:
         namespace = self._site.namespace
-        status = await self._processes.status(embedded_redis.unit_name(namespace))
-        if not status.is_running:
+        name = embedded_redis.unit_name(namespace)
+        if not self._state.redis_config.exists():
+            # One that runs without our password was started by a version that had none: it is started anew.
+            await self._processes.stop(name, timeout_s=embedded_redis.STOP_TIMEOUT_S)
+        self._redis_password = self._state.redis_password()
+        if not (await self._processes.status(name)).is_running:
             program = embedded_redis.find_program()
-            unit = embedded_redis.render(program, namespace, self._manager, self._state.redis_path)
+            unit = embedded_redis.render(
+                program, namespace, self._manager, self._state.redis_config, self._state.redis_path
+            )
             await self._processes.start(unit)
 
     async def _adopt(self) -> None:
@@ -159,10 +167,10 @@ class Supervisor:
             Its status: stopped.
 
         Raises:
-            InvalidRunner: The definition has faults; all are listed.
+            InvalidRunner: The definition has faults, or cannot be carried out here; all are listed.
             RunnerExists: A runner of this id exists.
         """
-        runner = runner.checked()
+        runner = schema.check(runner.checked(), self._faults_here, error=InvalidRunner)
         async with self._registry.lock(runner.id):
             await self._registry.add(runner)
             logger.info("added runner %s", runner.id, extra={"runner": runner.id})
@@ -380,6 +388,12 @@ class Supervisor:
         return await self._jobs.list_jobs(status=status, runner=runner, limit=limit)
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    def _faults_here(self, runner: Runner) -> Iterable[Fault]:
+        """Yield what is wrong with a valid runner on this machine."""
+        capabilities = self._processes.capabilities
+        yield from faults_on(runner, self._site, capabilities)
+        yield from reach_faults(runner, self._site, capabilities)
 
     @property
     def _jobs(self) -> JobClient:

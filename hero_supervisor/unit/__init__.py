@@ -13,7 +13,7 @@ from .command_line import systemd_run_line, unsayable
 from .render import render
 from .site import Site
 from .status import UnitStatus
-from .transient import Property, TransientUnit, exec_start, lifetime
+from .transient import Property, TransientUnit, exec_start, flag, lifetime
 
 __all__ = [
     "Capabilities",
@@ -23,6 +23,7 @@ __all__ = [
     "UnitStatus",
     "exec_start",
     "faults_on",
+    "flag",
     "lifetime",
     "render",
     "systemd_run_line",

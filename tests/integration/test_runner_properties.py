@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from hero_supervisor.runner import Runner
 from hero_supervisor.systemd import SystemdManager
 from hero_supervisor.unit import Capabilities, Site, UnitStatus, render
 from tests.redis_fixtures import eventually
-from tests.systemd_fixtures import IS_USER, systemctl
+from tests.systemd_fixtures import IS_USER, forget_state, systemctl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -118,15 +117,7 @@ async def start(unit_prefix: str, bus_address: str, site: Site) -> AsyncIterator
         for status in await manager.adopt(f"{unit_prefix}*.service"):
             await manager.stop(status.name, timeout_s=20)
         systemctl("stop", f"{unit_prefix}.slice")
-    _forget_state(unit_prefix)
-
-
-def _forget_state(prefix: str) -> None:
-    """Remove the state directories, which systemd keeps."""
-    home = Path.home()
-    places = [home / ".config", home / ".local/state"] if IS_USER else [Path("/var/lib"), Path("/var/lib/private")]
-    for place in places:
-        shutil.rmtree(place / prefix, ignore_errors=True)
+    forget_state(unit_prefix)
 
 
 def _show(unit_name: str, name: str) -> str:
