@@ -95,10 +95,10 @@ def _quoted(text: str) -> str:
 #: How an entry of a list is written, by the signature of the list.
 _LISTS: Final[Mapping[str, Callable[[Any], str]]] = {
     "as": _quoted,
-    "aay": lambda field: _quoted(field.decode()),
+    "aay": bytes.decode,  # not a list to systemd-run, so not quoted
     "a(sb)": lambda file: f"{'-' if file[1] else ''}{file[0]}",
     "a(ss)": ":".join,
-    "a(ssbt)": lambda mount: _quoted(":".join(part.replace(":", "\\:") for part in mount[:2])),
+    "a(ssbt)": lambda mount: ":".join(map(_quoted, mount[:2])),
     "a(sasas)": lambda command: " ".join(_quoted(word.replace("$", "$$")) for word in command[1]),
 }
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.sandbox import Sandbox
 
-from .transient import Property, flag
+from .transient import Property, flag, shown_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,7 +110,7 @@ def sandbox_properties(runner: Runner, site: Site, capabilities: Capabilities) -
     yield Property("StateDirectory", "as", [site.state_directory(runner.id)])
     bound = [path for path in executor_paths() if is_hidden(path, sandbox)] if runner.executor else []
     if bound:
-        yield Property("BindReadOnlyPaths", "a(ssbt)", [[path, path, False, 0] for path in bound])
+        yield shown_paths(bound)
 
 
 def is_hidden(path: str, sandbox: Sandbox) -> bool:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Source: mount(2).
+_MS_REC: Final = 0x4000
 
 
 class Property(NamedTuple):
@@ -35,6 +41,11 @@ def flag(name: str, *, is_on: bool = True) -> Property:
 def duration(name: str, seconds: float) -> Property:
     """Return a property of time; systemd counts microseconds."""
     return Property(name, "t", round(seconds * 1_000_000))
+
+
+def shown_paths(paths: Iterable[str]) -> Property:
+    """Return the property that shows paths where a sandbox would hide them, read-only, with what is mounted below."""
+    return Property("BindReadOnlyPaths", "a(ssbt)", [[path, path, False, _MS_REC] for path in paths])
 
 
 def exec_start(command: tuple[str, ...]) -> Property:

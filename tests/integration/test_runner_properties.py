@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from hero_supervisor.limits import Limits, LogRate
 from hero_supervisor.restart import Backoff
 from hero_supervisor.runner import Runner
 from hero_supervisor.systemd import SystemdManager
-from hero_supervisor.unit import Capabilities, Site, UnitStatus, render
+from hero_supervisor.unit import Capabilities, Site, TransientUnit, UnitStatus, render, systemd_run_line, unsayable
 from tests.redis_fixtures import eventually
 from tests.systemd_fixtures import IS_USER, forget_state, systemctl
 
@@ -309,3 +310,68 @@ async def test_the_bundled_runner_starts_in_a_sandbox_wherever_it_is_installed(s
 def _log(unit_name: str) -> str:
     command = ["journalctl", *(["--user"] if IS_USER else []), "--output=cat", f"--unit={unit_name}"]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+
+
+HOSTILE = ["$HOME", "${HOME}", "$$", "%n %%", "a b\tc", "'\"`\\", "line\nbreak", "ünï ☃", "", "--", ";", "x:y"]
+
+EVERYTHING: dict[str, Any] = {
+    "command": ["/bin/sh", "-c", "exec sleep 60", *HOSTILE],
+    "description": 'OCR "é" %n $HOME \'',
+    "env": {f"V{number}": value for number, value in enumerate(HOSTILE)},
+    "credentials": {"key": "/etc/hostname", "other": "/etc/os-release"},
+    "working_directory": "/usr",
+    "stop_signal": "SIGUSR2",
+    "reload_command": ["/bin/echo", *HOSTILE],
+    "watchdog_s": 20.5,
+    "limits": {
+        "memory_high_bytes": "64M",
+        "memory_max_bytes": "1G",
+        "memory_swap_max_bytes": 0,
+        "tasks_max": 77,
+        "cpu_quota_percent": 150,
+        "cpu_weight": 50,
+        "io_weight": 60,
+        "open_files": 333,
+    },
+    "extra_properties": {
+        "Nice": 5,
+        "LimitCORE": 0,
+        "OOMScoreAdjust": 100,
+        "PrivateNetwork": True,
+        "TimerSlackNSec": 50_000,
+        "BindReadOnlyPaths": ["/usr/bin"],
+        "ReadWritePaths": ["/var/log", "/var/mail"],
+        "MemoryLow": 4096,
+    },
+}
+
+
+@pytest.mark.parametrize("sandbox", ["trusted", "default", "strict"])
+async def test_the_systemd_run_line_makes_the_same_unit(start: Start, site: Site, sandbox: str) -> None:
+    definition = EVERYTHING | {"sandbox": sandbox}
+    if sandbox == "trusted" and IS_USER:
+        definition["extra_properties"] = {"Nice": 5}
+    unit = render(Runner.from_data({"id": "a", **definition}), site, queue="q", capabilities=CAPABILITIES)
+    ours = _snapshot(await start(definition), unit)
+    other = replace(unit, name=site.unit_name("b"))
+    _run_shell(systemd_run_line(other, is_user=IS_USER))
+    theirs = _snapshot(UnitStatus(other.name, main_pid=int(_show(other.name, "MainPID"))), unit)
+    systemctl("stop", other.name)
+    # Here `$` is left alone by a flag, there it is doubled.
+    assert theirs == ours | {"reload": str(ours["reload"]).replace("$", "$$")}
+    assert unsayable(unit) == ("AddRef",)
+
+
+def _run_shell(line: str) -> None:
+    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stderr
+
+
+def _snapshot(status: UnitStatus, unit: TransientUnit) -> dict[str, object]:
+    """Return what a unit's properties are to systemd, and the arguments and environment of its process."""
+    names = {prop.name for prop in unit.properties} - {"ExecStartEx", "ExecReloadEx", "AddRef"}
+    shown: dict[str, object] = {name: _show(status.name, name) for name in sorted(names)}
+    process = Path(f"/proc/{status.main_pid}")
+    variables = {each for each in (process / "environ").read_bytes().split(b"\0") if each.startswith((b"V", b"HERO"))}
+    reload = _show(status.name, "ExecReload").partition("argv[]=")[2].partition(" ; ignore")[0]
+    return shown | {"environ": variables, "reload": reload}

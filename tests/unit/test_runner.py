@@ -188,7 +188,7 @@ def test_a_size_may_be_a_text(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "M", "-1M", "1.5G", "1 G", "1m", "1MB", "0x10", "９", "1\n", "infinity", "9" * 30]
+    "text", ["", "M", "-1M", "1.5G", "1 G", "1m", "1MB", "0x10", "\uff19", "1\n", "infinity", "9" * 30]
 )
 def test_a_text_that_is_no_size_is_refused(text: str) -> None:
     assert _paths(_with(limits={"memory_swap_max_bytes": text})) == ["limits.memory_swap_max_bytes"]
@@ -196,8 +196,10 @@ def test_a_text_that_is_no_size_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["PASSWORD", "db_password", "GITHUB_TOKEN", "token", "APP_SECRET", "SECRET_KEY_BASE", "API_KEY"]
-    + ["OPENAI_API_KEY", "SSH_PRIVATE_KEY", "AWS_SECRET_ACCESS_KEY", "Passphrase", "APIKEY", "TOKEN_A"],
+    [
+        *("PASSWORD", "db_password", "GITHUB_TOKEN", "token", "APP_SECRET", "SECRET_KEY_BASE", "API_KEY", "TOKEN_A"),
+        *("OPENAI_API_KEY", "SSH_PRIVATE_KEY", "AWS_SECRET_ACCESS_KEY", "Passphrase", "APIKEY"),
+    ],
 )
 def test_a_variable_that_looks_like_a_secret_is_refused_unless_it_is_named(name: str) -> None:
     assert _paths(_with(env={name: "x"})) == [f"env.{name}"]
@@ -213,7 +215,7 @@ def test_a_variable_that_only_resembles_a_secret_is_accepted(name: str) -> None:
 
 
 def test_the_hint_for_a_secret_names_both_ways_out() -> None:
-    with pytest.raises(InvalidRunner, match="credentials.*allow_secret_env"):
+    with pytest.raises(InvalidRunner, match=r"credentials.*allow_secret_env"):
         Runner.from_data(_with(env={"API_KEY": "x"}))
 
 
