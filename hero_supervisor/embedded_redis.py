@@ -20,7 +20,7 @@ from typing import Final
 
 from .errors import RedisUnavailable
 from .settings import Manager
-from .unit import Property, TransientUnit, exec_start, flag, lifetime
+from .unit import Property, TransientUnit, exec_start, flag, lifetime, no_namespaces
 
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 30.0
@@ -32,7 +32,7 @@ _SANDBOX: Final = (
     flag("RestrictRealtime"),
     flag("LockPersonality"),
     flag("MemoryDenyWriteExecute"),
-    Property("RestrictNamespaces", "t", 0),
+    no_namespaces(),
     Property("RestrictAddressFamilies", "(bas)", [True, ["AF_UNIX"]]),
     Property("SystemCallArchitectures", "as", ["native"]),
     Property("SystemCallFilter", "(bas)", [True, ["@system-service"]]),

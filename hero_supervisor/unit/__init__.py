@@ -13,7 +13,7 @@ from .command_line import systemd_run_line, unsayable
 from .render import render
 from .site import Site
 from .status import UnitStatus
-from .transient import Property, TransientUnit, exec_start, flag, lifetime
+from .transient import Property, TransientUnit, exec_start, flag, lifetime, no_namespaces
 
 __all__ = [
     "Capabilities",
@@ -25,6 +25,7 @@ __all__ = [
     "faults_on",
     "flag",
     "lifetime",
+    "no_namespaces",
     "render",
     "systemd_run_line",
     "unsayable",

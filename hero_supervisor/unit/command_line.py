@@ -10,6 +10,8 @@ import shlex
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
+from .transient import CLONE_NEWUTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -106,7 +108,7 @@ _LISTS: Final[Mapping[str, Callable[[Any], str]]] = {
 _SPECIAL: Final[Mapping[str, Callable[[Any], str]]] = {
     "CapabilityBoundingSet": lambda mask: "" if mask == 0 else str(mask),
     "KillSignal": lambda number: signal.Signals(number).name,
-    "RestrictNamespaces": lambda allowed: "yes" if allowed == 0 else str(allowed),
+    "RestrictNamespaces": lambda allowed: "uts" if allowed == CLONE_NEWUTS else str(allowed),
     "SuccessExitStatus": lambda status: " ".join(signal.Signals(number).name for number in status[1]),
     "SystemCallErrorNumber": lambda number: "EPERM" if number == 1 else str(number),
 }

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.sandbox import Sandbox
 
-from .transient import Property, flag, shown_paths
+from .transient import Property, flag, no_namespaces, shown_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +64,7 @@ _STRICT: Final = (
     flag("PrivateIPC"),
     flag("MemoryDenyWriteExecute"),
     Property("CapabilityBoundingSet", "t", 0),
-    Property("RestrictNamespaces", "t", 0),  # the set of those that it may make
+    no_namespaces(),
     Property("RestrictAddressFamilies", "(bas)", [True, ["AF_UNIX", "AF_INET", "AF_INET6"]]),
     Property("SystemCallFilter", "(bas)", [True, ["@system-service"]]),
     Property("SystemCallFilter", "(bas)", [False, ["@privileged", "@resources"]]),

@@ -362,6 +362,22 @@ async def test_the_systemd_run_line_makes_the_same_unit(start: Start, site: Site
     assert unsayable(unit) == ("AddRef",)
 
 
+@pytest.mark.parametrize("sandbox", ["trusted", "strict"])
+async def test_a_runner_is_the_same_after_systemd_has_reloaded_its_unit(start: Start, site: Site, sandbox: str) -> None:
+    definition = EVERYTHING | {"sandbox": sandbox}
+    if sandbox == "trusted" and IS_USER:
+        definition["extra_properties"] = {"Nice": 5}
+    unit = render(Runner.from_data({"id": "a", **definition}), site, queue="q", capabilities=CAPABILITIES)
+    status = await start(definition | {"restart_delay_s": 0})
+    before = _snapshot(status, unit)
+    systemctl("daemon-reload")
+    assert _snapshot(status, unit) == before
+    os.kill(status.main_pid, 9)
+    await eventually(lambda: _show(unit.name, "MainPID") not in {str(status.main_pid), "0"})
+    again = UnitStatus(unit.name, main_pid=int(_show(unit.name, "MainPID")))
+    await eventually(lambda: _snapshot(again, unit) == before)
+
+
 def _run_shell(line: str) -> None:
     done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 0, done.stderr

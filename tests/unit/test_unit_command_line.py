@@ -39,7 +39,7 @@ def test_properties_are_said_in_the_words_of_unit_files() -> None:
         "KillSignal=SIGUSR1",
         "UMask=0077",
         "TimeoutStopSec=10000000us",
-        "RestrictNamespaces=yes",
+        "RestrictNamespaces=uts",
     ]
     wanted += ["SystemCallFilter=@system-service", "SystemCallFilter=~@privileged @resources", "CapabilityBoundingSet="]
     assert {f"--property={each}" for each in wanted} <= set(words)
