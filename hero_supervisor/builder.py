@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .ports import LogSource, ProcessManager
     from .runner import Runner
+    from .sandbox import Sandbox
 
 
 class SupervisorBuilder:
@@ -69,6 +70,10 @@ class SupervisorBuilder:
         """Set the secrets that allow job operations and adding runners."""
         return self._with(register_secrets=secrets)
 
+    def default_sandbox(self, sandbox: Sandbox) -> Self:
+        """Shut runners in like this that name no sandbox."""
+        return self._with(default_sandbox=sandbox)
+
     def runner(self, runner: Runner) -> Self:
         """Declare a runner: it is added and started when the application starts."""
         return self.runners([runner])
@@ -106,7 +111,7 @@ class SupervisorBuilder:
         state = StateDirectory(settings.state_path)
         is_user = settings.manager is Manager.USER
         return Supervisor(
-            site=Site(settings.namespace, state.environment_file),
+            site=Site(settings.namespace, state.environment_file, settings.default_sandbox),
             state=state,
             processes=self._processes or SystemdManager(user=is_user, address=settings.bus_address),
             logs=self._logs or JournalReader(user=is_user),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .records import LogRecord
-    from .unit import Property, TransientUnit, UnitStatus
+    from .unit import Capabilities, Property, TransientUnit, UnitStatus
 
 
 class UnitWatcher(Protocol):
@@ -26,6 +26,10 @@ class UnitWatcher(Protocol):
 
 class ProcessManager(Protocol):
     """Starts, stops and looks at units."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the manager of the units can do; known once this is open."""
 
     async def open(self) -> None:
         """Connect."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import tomllib
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -18,9 +19,10 @@ from msgspec import Meta
 from . import schema
 from .errors import Fault, InvalidInput, InvalidSettings
 from .runner import Runner
+from .sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 #: Read when ``--config`` is not given; need not exist.
 DEFAULT_CONFIG_PATH: Final = Path("/etc/hero-supervisor/config.toml")
@@ -90,6 +92,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     register_secrets: Annotated[
         tuple[Secret, ...], Meta(description="Secrets that allow job operations and adding runners.")
     ] = ()
+    default_sandbox: Annotated[
+        Sandbox, Meta(description="Sandbox of runners that name none: strict, default or trusted.")
+    ] = Sandbox.DEFAULT
     runners: Annotated[
         tuple[Runner, ...], Meta(description="Runners that are added, and started, when the service starts.")
     ] = ()
@@ -194,7 +199,9 @@ def _runners(merged: Mapping[str, Any]) -> list[Runner]:
             raise InvalidSettings([Fault(table, "must be an array of tables")])
         for index, entry in enumerate(entries):
             try:
-                runners.append(Runner.from_data(entry))
+                # Who declares a runner means it to run.
+                wanted = {"autostart": True, **entry} if isinstance(entry, Mapping) else entry
+                runners.append(Runner.from_data(wanted))
             except InvalidInput as exc:
                 faults += [Fault(f"{table}[{index}].{fault.path}", fault.message) for fault in exc.faults]
     if faults:

@@ -5,6 +5,7 @@
     lock           held while a supervisor runs; contains its process id
     runners.json   the definitions and the desired state
     runner.env     environment for every runner that other users may not read
+    redis.conf     the password of the private Redis
     redis/         data of the private Redis
 
 systemd knows what runs; this directory knows what should. A file is replaced as a whole (temporary file, fsync,
@@ -16,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import secrets
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -73,6 +75,17 @@ class StateDirectory:
     def redis_path(self) -> Path:
         """Directory for the data of the private Redis."""
         return self.path / "redis"
+
+    @property
+    def redis_config(self) -> Path:
+        """Configuration file of the private Redis, which holds its password."""
+        return self.path / "redis.conf"
+
+    def redis_password(self) -> str:
+        """Return the password of the private Redis, which is made once."""
+        if not self.redis_config.exists():
+            self._replace(self.redis_config, f"requirepass {secrets.token_hex(24)}\n".encode())
+        return self.redis_config.read_text().split()[1]
 
     def open(self) -> None:
         """Create the directory if need be and take its lock.

@@ -68,6 +68,7 @@ class Supervisor(FleetOperations, JobOperations, StatsOperations):
         self._logs = logs
         self._manager = manager
         self._redis_url = redis_url
+        self._redis_password = ""
         self._declared = tuple(declared)
         self._registry = Registry(state)
         self._instances = Instances(processes, site, self._queue_of)
@@ -126,14 +127,20 @@ class Supervisor(FleetOperations, JobOperations, StatsOperations):
     @property
     def redis_url(self) -> str:
         """URL of the Redis in use; it may hold a password. That of the private one is good once this is open."""
-        return self._redis_url or embedded_redis.url(self._site.namespace, self._manager)
+        return self._redis_url or embedded_redis.url(self._site.namespace, self._manager, self._redis_password)
 
     async def _start_redis(self) -> None:
         namespace = self._site.namespace
-        status = await self._processes.status(embedded_redis.unit_name(namespace))
-        if not status.is_running:
+        name = embedded_redis.unit_name(namespace)
+        if not self._state.redis_config.exists():
+            # One that runs without our password was started by a version that had none: it is started anew.
+            await self._processes.stop(name, timeout_s=embedded_redis.STOP_TIMEOUT_S)
+        self._redis_password = self._state.redis_password()
+        if not (await self._processes.status(name)).is_running:
             program = embedded_redis.find_program()
-            unit = embedded_redis.render(program, namespace, self._manager, self._state.redis_path)
+            unit = embedded_redis.render(
+                program, namespace, self._manager, self._state.redis_config, self._state.redis_path
+            )
             await self._processes.start(unit)
 
     async def _adopt(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import CommandNotExecutable, UnitExists
-from .unit import Property, TransientUnit, UnitStatus
+from .unit import Capabilities, Property, TransientUnit, UnitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 class InMemoryProcessManager:
     """Keeps units in memory and runs nothing. It knows only whether a command exists."""
 
-    def __init__(self) -> None:
+    def __init__(self, capabilities: Capabilities | None = None) -> None:
+        #: Those of a user's manager when not given: it makes no users, so who runs the test does not matter.
+        self.capabilities = capabilities or Capabilities(is_user=True)
         #: Every unit that was started, in order.
         self.started: list[TransientUnit] = []
         #: What else was done to units: a verb, the unit, and what goes with it.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import uuid
 from pathlib import Path
@@ -39,6 +40,14 @@ def loaded_units(prefix: str) -> list[str]:
     """Return the names of the loaded units that begin with ``prefix``."""
     lines = systemctl("list-units", "--all", "--plain", "--no-legend", f"{prefix}*").splitlines()
     return [line.split()[0] for line in lines]
+
+
+def forget_state(namespace: str) -> None:
+    """Remove the state directories of a namespace's runners, which systemd keeps."""
+    home = Path.home()
+    places = [home / ".config", home / ".local/state"] if IS_USER else [Path("/var/lib"), Path("/var/lib/private")]
+    for place in places:
+        shutil.rmtree(place / namespace, ignore_errors=True)
 
 
 @pytest.fixture(params=libraries.LIBRARIES)

@@ -43,7 +43,9 @@ class Instances:
         Raises:
             HeroError: As ``SystemdManager.start``.
         """
-        unit = render(runner, self._site, queue=self._queue_of(runner), instance=instance, burst=burst)
+        capabilities = self._processes.capabilities
+        queue = self._queue_of(runner)
+        unit = render(runner, self._site, queue=queue, instance=instance, burst=burst, capabilities=capabilities)
         try:
             return await self._processes.start(unit)
         except UnitExists:

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Annotated
 
 from msgspec import Meta
 
+from hero_supervisor import schema
 from hero_supervisor.engine.order import cycle_faults
-from hero_supervisor.errors import InvalidRunner
+from hero_supervisor.errors import Fault, InvalidRunner
+from hero_supervisor.reachability import reach_faults
 from hero_supervisor.records import RunnerStatus
 from hero_supervisor.runner import Runner, RunnerId
 from hero_supervisor.state import Desired, StoredRunner
+from hero_supervisor.unit import faults_on
 
 from .parts import Parts
 
@@ -37,7 +41,7 @@ class LifecycleOperations(Parts):
             Its status.
 
         Raises:
-            InvalidRunner: The definition has faults; all are listed.
+            InvalidRunner: The definition has faults, or cannot be carried out here; all are listed.
             RunnerExists: A runner of this id exists.
             HeroError: As ``start_runner``, with ``autostart``. The runner is added all the same.
         """
@@ -139,11 +143,14 @@ class LifecycleOperations(Parts):
 
     def _checked(self, runner: Runner) -> Runner:
         checked = runner.checked()
+        return schema.check(checked, self._faults_here, error=InvalidRunner)
+
+    def _faults_here(self, runner: Runner) -> Iterable[Fault]:
+        """Yield what is wrong with a valid runner on this machine, among the runners that are here."""
         after = {id: tuple(self._registry.get(id).definition.after) for id in self._registry}
-        faults = list(cycle_faults(runner.id, after | {runner.id: tuple(checked.after)}))
-        if faults:
-            raise InvalidRunner(faults)
-        return checked
+        yield from cycle_faults(runner.id, after | {runner.id: tuple(runner.after)})
+        yield from faults_on(runner, self._site, self._processes.capabilities)
+        yield from reach_faults(runner, self._site, self._processes.capabilities)
 
     async def _start(self, stored: StoredRunner) -> RunnerStatus:
         runner = stored.definition

@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from hero_supervisor.errors import PermissionDenied
+from hero_supervisor.runner import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +40,17 @@ def authorise(secrets: Secrets, secret: str | None, needed: Scope, method: str) 
         hint="send it as 'Authorization: Bearer SECRET', or as the parameter 'secret'",
         scope=needed.name.lower(),
     )
+
+
+def scope_with(scope: Scope, arguments: Iterable[object]) -> Scope:
+    """Return the scope that a call needs: its method's, or a higher one for what a runner among its arguments asks.
+
+    Unit properties of one's own choice are for administrators. So is a runner that starts by itself, as
+    ``start_runner`` is.
+    """
+    runners = [argument for argument in arguments if isinstance(argument, Runner)]
+    is_special = any(runner.extra_properties or runner.autostart for runner in runners)
+    return Scope.ADMIN if is_special else scope
 
 
 def scope_of(secrets: Secrets, secret: str | None) -> Scope:

@@ -25,7 +25,7 @@ from oslash.either import Left
 from hero_supervisor.errors import HeroError, InvalidInput
 
 from . import codes, params
-from .access import authorise
+from .access import authorise, scope_with
 from .methods import METHODS, Method
 
 if TYPE_CHECKING:
@@ -111,8 +111,11 @@ def _handler(supervisor: Supervisor, method: Method) -> Handler:
     async def handle(request: _Request) -> Result:
         try:
             asked = params.read(request.params, parameters)
-            authorise(supervisor.secrets, request.secret or asked.secret, method.scope, method.name)
-            return Success(await call(**params.bind(asked.arguments, parameters)))
+            secret = request.secret or asked.secret
+            authorise(supervisor.secrets, secret, method.scope, method.name)
+            arguments = params.bind(asked.arguments, parameters)
+            authorise(supervisor.secrets, secret, scope_with(method.scope, arguments.values()), method.name)
+            return Success(await call(**arguments))
         except InvalidInput as exc:
             raise JsonRpcError(codes.INVALID_PARAMS, exc.message, exc.data()) from exc
         except HeroError as exc:

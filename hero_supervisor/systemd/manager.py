@@ -34,12 +34,13 @@ from hero_supervisor.errors import (
     UnitExists,
     UnitFailed,
 )
-from hero_supervisor.unit import UnitStatus
+from hero_supervisor.unit import Capabilities, UnitStatus
 
 from .bus import CALL_TIMEOUT_S, MANAGER_INTERFACE, MANAGER_PATH, ManagerAbsent, SystemdBus, address_of
+from .capabilities import read_capabilities
 from .connection import Call
 from .start_failures import never_ran, start_failure, was_started
-from .transient_file import GOOD_VERSION, correct, surviving, unexpanded_command
+from .transient_file import GOOD_VERSION, correct, surviving, unexpanded_commands
 from .unit_jobs import LOOK_INTERVAL_S, UNSEEN, UnitJobs
 from .unit_references import UnitReferences
 from .unit_status import (
@@ -106,7 +107,9 @@ class SystemdManager:
         self._bus = SystemdBus(address or address_of(user=user), self, library=library, call_timeout_s=call_timeout_s)
         self._jobs = UnitJobs(self._is_job_gone, look_interval_s=look_interval_s)
         self._references = UnitReferences(self._bus)
+        self._is_user = user
         self._version = 0
+        self._capabilities = Capabilities(is_user=user)
         self._watchers: list[UnitWatcher] = []
 
     async def __aenter__(self) -> Self:
@@ -126,6 +129,7 @@ class SystemdManager:
         await self._bus.open()
         try:
             self._version = await self._read_version()
+            self._capabilities = read_capabilities(self._version, is_user=self._is_user)
         except BaseException:
             await self.close()
             raise
@@ -140,6 +144,11 @@ class SystemdManager:
     def version(self) -> int:
         """Version of systemd, as in 252; 0 before ``open``."""
         return self._version
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the manager can do; known once this is open."""
+        return self._capabilities
 
     @property
     def connected(self) -> bool:
@@ -384,12 +393,12 @@ class SystemdManager:
 
     async def _make_survive(self, unit: TransientUnit) -> None:
         """Correct the file of a unit that would not survive a ``daemon-reload``."""
-        command = unexpanded_command(unit)
-        if self._version >= GOOD_VERSION or command is None:
+        commands = unexpanded_commands(unit)
+        if self._version >= GOOD_VERSION or not commands:
             return
         try:
             (path,) = await read_properties(self._bus.call_together, unit.name, [FRAGMENT_PATH])
-            await asyncio.to_thread(correct, path, command)
+            await asyncio.to_thread(correct, path, commands)
         except (OSError, HeroError) as exc:
             # The unit starts all the same; only after a reload systemd does not restart it any more.
             logger.debug("cannot correct the file of unit '%s', ignoring: %s", unit.name, exc)

@@ -1,9 +1,10 @@
-"""A unit's command across ``daemon-reload``, which is what installing a package does.
+"""A unit's commands across ``daemon-reload``, which is what installing a package does.
 
 systemd keeps a transient unit's properties in a file and reads that file again on every reload. Older versions write
 a file that they cannot read (measured: 252 does, 257 does not):
 
-- ``ExecStartEx=`` is no key of unit files. After a reload the unit has no command: it runs on, but is not restarted.
+- ``ExecStartEx=`` is no key of unit files, nor is ``ExecReloadEx=``. After a reload the unit has no command: it runs
+  on, but is not restarted.
 - In ``ExecStart=`` they write ``$`` and ``;`` with a backslash that stays: a restart would execute other arguments.
 
 So with such a version a command without ``$`` and ``;`` is given as ``ExecStart``, which then survives unchanged. For
@@ -26,14 +27,15 @@ from typing import TYPE_CHECKING, Any, Final
 from hero_supervisor.unit import Property
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from hero_supervisor.unit import TransientUnit
 
 #: The first version of which we know that it reads back what it writes.
 GOOD_VERSION: Final = 257
 
-_KEY: Final = b"ExecStartEx="
+#: Keys of unit files, by the name of the property that takes the flag against ``$``.
+_KEYS: Final = {"ExecStartEx": "ExecStart", "ExecReloadEx": "ExecReload"}
 
 
 def surviving(unit: TransientUnit, *, version: int) -> TransientUnit:
@@ -48,61 +50,61 @@ def surviving(unit: TransientUnit, *, version: int) -> TransientUnit:
     return replace(unit, properties=tuple(map(_surviving_property, unit.properties)))
 
 
-def unexpanded_command(unit: TransientUnit) -> Sequence[str] | None:
-    """Return the command that a unit has in ``ExecStartEx``, ``None`` when it has none there."""
-    for prop in unit.properties:
-        command = _only_command(prop)
-        if command is not None:
-            return command
-    return None
+def unexpanded_commands(unit: TransientUnit) -> dict[str, Sequence[str]]:
+    """Return the commands that a unit has in properties like ``ExecStartEx``, by the name of the property."""
+    found = ((prop.name, _only_command(prop)) for prop in unit.properties)
+    return {name: command for name, command in found if command is not None}
 
 
-def correct(path: str, command: Sequence[str]) -> None:
+def correct(path: str, commands: Mapping[str, Sequence[str]]) -> None:
     """Correct a transient unit's file, unless it is good: the unit then survives the next reload.
 
     Args:
         path: The file; systemd's ``FragmentPath`` of the unit, which must be loaded and referenced (or else the file
             could come back after systemd has removed it, and block the name).
-        command: The words of its command.
+        commands: The words of its commands, by property.
 
     Raises:
         OSError: It cannot be read or replaced.
     """
     file = Path(path)
     text = file.read_bytes()
-    if b"\n" + _KEY not in text:
+    unread = {name: words for name, words in commands.items() if f"\n{name}=".encode() in text}
+    if not unread:
         return
     found = file.stat()
     # systemd compares times to see whether a file was changed since it was loaded.
     _replace(
-        file, _corrected(text, command), mode=found.st_mode & 0o777, times_ns=(found.st_atime_ns, found.st_mtime_ns)
+        file, _corrected(text, unread), mode=found.st_mode & 0o777, times_ns=(found.st_atime_ns, found.st_mtime_ns)
     )
 
 
-def exec_start_line(command: Sequence[str]) -> str:
+def command_line(key: str, command: Sequence[str]) -> str:
     """Return a unit file's line that executes a command as it is, without variables and specifiers."""
-    return f"ExecStart=:{' '.join(map(_quoted, command))}"
+    return f"{key}=:{' '.join(map(_quoted, command))}"
 
 
 def _surviving_property(prop: Property) -> Property:
     command = _only_command(prop)
     if command is None or any(char in word for word in command for char in "$;"):
         return prop
-    return Property("ExecStart", "a(sasb)", [[command[0], list(command), False]])
+    return Property(_KEYS[prop.name], "a(sasb)", [[command[0], list(command), False]])
 
 
 def _only_command(prop: Property) -> Sequence[str] | None:
-    if prop.name != "ExecStartEx":
+    if prop.name not in _KEYS:
         return None
     commands: Any = prop.value
     ((program, words, flags),) = commands
     return words if flags == ["no-env-expand"] and words[0] == program else None
 
 
-def _corrected(text: bytes, command: Sequence[str]) -> bytes:
-    lines = [line for line in text.splitlines(keepends=True) if not line.startswith(_KEY)]
-    # The key belongs to the section that is written last; an empty value takes back what came before.
-    return b"".join(lines) + f"[Service]\nExecStart=\n{exec_start_line(command)}\n".encode()
+def _corrected(text: bytes, commands: Mapping[str, Sequence[str]]) -> bytes:
+    wrong = tuple(f"{name}=".encode() for name in commands)
+    lines = [line for line in text.splitlines(keepends=True) if not line.startswith(wrong)]
+    # The keys belong to the section that is written last; an empty value takes back what came before.
+    right = "".join(f"{_KEYS[name]}=\n{command_line(_KEYS[name], words)}\n" for name, words in commands.items())
+    return b"".join(lines) + f"[Service]\n{right}".encode()
 
 
 def _quoted(word: str) -> str:

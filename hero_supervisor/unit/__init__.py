@@ -13,7 +13,7 @@ from .command_line import systemd_run_line, unsayable
 from .render import limit_properties, render
 from .site import Site
 from .status import UnitStatus
-from .transient import Property, TransientUnit, exec_start, lifetime
+from .transient import Property, TransientUnit, exec_start, flag, lifetime, no_namespaces
 
 __all__ = [
     "Capabilities",
@@ -23,8 +23,10 @@ __all__ = [
     "UnitStatus",
     "exec_start",
     "faults_on",
+    "flag",
     "lifetime",
     "limit_properties",
+    "no_namespaces",
     "render",
     "systemd_run_line",
     "unsayable",

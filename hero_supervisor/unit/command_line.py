@@ -10,6 +10,8 @@ import shlex
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
+from .transient import CLONE_NEWUTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -95,10 +97,10 @@ def _quoted(text: str) -> str:
 #: How an entry of a list is written, by the signature of the list.
 _LISTS: Final[Mapping[str, Callable[[Any], str]]] = {
     "as": _quoted,
-    "aay": lambda field: _quoted(field.decode()),
+    "aay": bytes.decode,  # not a list to systemd-run, so not quoted
     "a(sb)": lambda file: f"{'-' if file[1] else ''}{file[0]}",
     "a(ss)": ":".join,
-    "a(ssbt)": lambda mount: _quoted(":".join(part.replace(":", "\\:") for part in mount[:2])),
+    "a(ssbt)": lambda mount: ":".join(map(_quoted, mount[:2])),
     "a(sasas)": lambda command: " ".join(_quoted(word.replace("$", "$$")) for word in command[1]),
 }
 
@@ -106,7 +108,7 @@ _LISTS: Final[Mapping[str, Callable[[Any], str]]] = {
 _SPECIAL: Final[Mapping[str, Callable[[Any], str]]] = {
     "CapabilityBoundingSet": lambda mask: "" if mask == 0 else str(mask),
     "KillSignal": lambda number: signal.Signals(number).name,
-    "RestrictNamespaces": lambda allowed: "yes" if allowed == 0 else str(allowed),
+    "RestrictNamespaces": lambda allowed: "uts" if allowed == CLONE_NEWUTS else str(allowed),
     "SuccessExitStatus": lambda status: " ".join(signal.Signals(number).name for number in status[1]),
     "SystemCallErrorNumber": lambda number: "EPERM" if number == 1 else str(number),
 }

@@ -22,7 +22,7 @@ from hero_supervisor.runner import Readiness
 
 from .capabilities import Capabilities
 from .sandbox import sandbox_properties
-from .transient import Property, TransientUnit, duration, exec_reload, exec_start, flag, lifetime
+from .transient import Property, TransientUnit, duration, exec_reload, exec_start, flag, lifetime, shown_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -178,7 +178,7 @@ def _runner_environment(runner: Runner, site: Site, queue: str, instance: int) -
 def _extra_property(name: str, value: ExtraValue) -> Property:
     signature = EXTRA_PROPERTIES[name].signature
     if signature == "a(ssbt)" and isinstance(value, tuple):
-        return Property(name, signature, [[path, path, False, 0] for path in value])
+        return shown_paths(value)
     return Property(name, signature, list(value) if isinstance(value, tuple) else value)
 
 

@@ -9,8 +9,8 @@ state directory belongs to it. Measured on 252:
 
 - A **user's manager** can do nearly all of it, but only together with ``PrivateUsers``: without, it ignores what
   needs a mount namespace, silently, or fails (``PrivateDevices``, ``BindReadOnlyPaths``, ``CapabilityBoundingSet``).
-  It cannot give another user, and ``ProtectKernelLogs`` fails there; the kernel's log is not an ordinary user's to
-  read anyway.
+  It cannot give another user, ignores ``ProtectProc`` and ``ProcSubset`` all the same, and fails at
+  ``ProtectKernelLogs``; the kernel's log is not an ordinary user's to read anyway.
 - ``PrivateTmp`` and ``ProtectHome=tmpfs`` hide what is below. When our own interpreter is there, as in a virtual
   environment in a home directory, it is mounted back for the bundled runner, read-only.
 
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.sandbox import Sandbox
 
-from .transient import Property, flag
+from .transient import Property, flag, no_namespaces, shown_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +64,7 @@ _STRICT: Final = (
     flag("PrivateIPC"),
     flag("MemoryDenyWriteExecute"),
     Property("CapabilityBoundingSet", "t", 0),
-    Property("RestrictNamespaces", "t", 0),  # the set of those that it may make
+    no_namespaces(),
     Property("RestrictAddressFamilies", "(bas)", [True, ["AF_UNIX", "AF_INET", "AF_INET6"]]),
     Property("SystemCallFilter", "(bas)", [True, ["@system-service"]]),
     Property("SystemCallFilter", "(bas)", [False, ["@privileged", "@resources"]]),
@@ -72,6 +72,9 @@ _STRICT: Final = (
 )
 
 _PROFILES: Final = {Sandbox.DEFAULT: _DEFAULT, Sandbox.STRICT: _STRICT, Sandbox.TRUSTED: ()}
+
+#: What a user's manager fails at, ignores, or is given in any case.
+_SYSTEM_ONLY: Final = frozenset({"ProtectKernelLogs", "ProtectProc", "ProcSubset", "PrivateUsers"})
 
 #: Directories whose content a profile hides.
 _HIDDEN: Final = {
@@ -100,14 +103,14 @@ def sandbox_properties(runner: Runner, site: Site, capabilities: Capabilities) -
     if has_dynamic_user(runner, site, capabilities):
         yield flag("DynamicUser")
     for prop in _PROFILES[sandbox]:
-        if not (capabilities.is_user and prop.name in {"ProtectKernelLogs", "PrivateUsers"}):
+        if not (capabilities.is_user and prop.name in _SYSTEM_ONLY):
             yield prop
     if capabilities.is_user:
         yield flag("PrivateUsers")
     yield Property("StateDirectory", "as", [site.state_directory(runner.id)])
     bound = [path for path in executor_paths() if is_hidden(path, sandbox)] if runner.executor else []
     if bound:
-        yield Property("BindReadOnlyPaths", "a(ssbt)", [[path, path, False, 0] for path in bound])
+        yield shown_paths(bound)
 
 
 def is_hidden(path: str, sandbox: Sandbox) -> bool:

@@ -24,7 +24,7 @@ class Site:
     #: File with the environment that is no business of other users (a Redis URL may hold a password).
     environment_file: Path
     #: The sandbox of runners that name none.
-    default_sandbox: Sandbox = Sandbox.TRUSTED
+    default_sandbox: Sandbox = Sandbox.DEFAULT
 
     def unit_name(self, runner_id: str, instance: int = 1) -> str:
         """Return the name of the unit of a runner's instance, counted from 1."""

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Sources: mount(2), clone(2).
+_MS_REC: Final = 0x4000
+CLONE_NEWUTS: Final = 0x0400_0000
 
 
 class Property(NamedTuple):
@@ -35,6 +42,20 @@ def flag(name: str, *, is_on: bool = True) -> Property:
 def duration(name: str, seconds: float) -> Property:
     """Return a property of time; systemd counts microseconds."""
     return Property(name, "t", round(seconds * 1_000_000))
+
+
+def shown_paths(paths: Iterable[str]) -> Property:
+    """Return the property that shows paths where a sandbox would hide them, read-only, with what is mounted below."""
+    return Property("BindReadOnlyPaths", "a(ssbt)", [[path, path, False, _MS_REC] for path in paths])
+
+
+def no_namespaces() -> Property:
+    """Return the property that keeps a process from making namespaces.
+
+    The value is the set of those that it may make. An empty one is lost in a ``daemon-reload`` (252 writes it in a form
+    that it reads as "no restriction"), so there is one in it: that of host names, which takes rights of root's.
+    """
+    return Property("RestrictNamespaces", "t", CLONE_NEWUTS)
 
 
 def exec_start(command: tuple[str, ...]) -> Property:

@@ -16,6 +16,7 @@ import pytest
 
 from hero_supervisor.rpc_client import RpcClient
 from tests.conftest import missing
+from tests.systemd_fixtures import forget_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,6 +101,7 @@ class Service:
         systemctl("stop", f"{self.namespace}.slice", is_checked=False)
         systemctl("reset-failed", f"{self.namespace}-*", is_checked=False)
         left = systemctl("list-units", "--all", "--plain", "--no-legend", f"{self.namespace}-*.service")
+        forget_state(self.namespace)
         assert not left, f"units left behind: {left}"
 
 

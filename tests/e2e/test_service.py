@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -114,16 +115,14 @@ HOSTILE = [
 ]
 
 
-def test_hostile_arguments_and_variables_reach_the_process_byte_for_byte(service: Service, tmp_path: Path) -> None:
+def test_hostile_arguments_and_variables_reach_the_process_byte_for_byte(service: Service) -> None:
     big = "x" * 100_000
-    out = tmp_path / "out"
-    script = f"tr '\\0' '\\n' </dev/null; cp /proc/$$/cmdline {out}.argv; cp /proc/$$/environ {out}.env; exec sleep inf"
     env = {f"V{number}": value for number, value in enumerate(HOSTILE)}
-    service.add("a", command=["/bin/sh", "-c", script, *HOSTILE, big], env=env)
-    eventually(lambda: Path(f"{out}.env").exists() and Path(f"{out}.env").stat().st_size)
-    words = Path(f"{out}.argv").read_bytes().split(b"\0")[:-1]
+    status = service.add("a", command=["/bin/sh", "-c", "sleep inf; true", *HOSTILE, big], env=env)
+    process = Path(f"/proc/{status['main_pid']}")
+    words = (process / "cmdline").read_bytes().split(b"\0")[:-1]
     assert words[3:] == [*(word.encode() for word in HOSTILE), big.encode()]
-    variables = Path(f"{out}.env").read_bytes().split(b"\0")
+    variables = (process / "environ").read_bytes().split(b"\0")
     for name, value in env.items():
         assert f"{name}={value}".encode() in variables
 
@@ -376,3 +375,89 @@ def test_the_redis_outlives_the_supervisor_and_keeps_its_jobs(service: Service) 
     assert service.rpc.call("get_job_status", [job_id]) == "dispatched"
     service.rpc.call("start_runner", ["a"])
     eventually(lambda: service.rpc.call("get_job_status", [job_id]) == "finished")
+
+
+def _redis_cli(service: Service, *words: str) -> str:
+    """Run a command on the private Redis as a user who knows no password, and return the answer."""
+    runtime = Path("/run" if IS_ROOT else os.environ["XDG_RUNTIME_DIR"])
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(runtime / f"{service.namespace}-redis/redis.sock"))
+        sock.sendall((" ".join(words) + "\r\n").encode())
+        return sock.recv(1000).decode()
+
+
+def test_who_has_no_password_gets_nothing_of_the_redis(service: Service) -> None:
+    assert _redis_cli(service, "KEYS", "*").startswith("-NOAUTH")
+    config = service.state_dir / "redis.conf"
+    assert config.stat().st_mode & 0o777 == 0o600
+    password = config.read_text().split()[1]
+    assert _redis_cli(service, "AUTH", password) == "+OK\r\n"
+    redis = f"{service.namespace}-redis.service"
+    assert password not in systemctl("show", redis)
+    assert password.encode() not in Path(f"/proc/{service.show('MainPID', redis)}/cmdline").read_bytes()
+
+
+def test_a_redis_that_was_started_without_our_password_is_started_anew_and_keeps_its_jobs(service: Service) -> None:
+    service.rpc.call("add_runner", {"id": "a", "executor": "shell"})
+    job_id = service.rpc.call("queue_job_to_runner", {"runner": "a", "job": {"payload": "echo kept"}})
+    redis = f"{service.namespace}-redis.service"
+    before = service.show("MainPID", redis)
+    service.stop()
+    (service.state_dir / "redis.conf").unlink()
+    service.start()
+    assert service.show("MainPID", redis) != before
+    assert service.rpc.call("get_job_status", [job_id]) == "dispatched"
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only the system manager makes users")
+def test_a_job_runs_under_a_user_of_its_runners_own(service: Service) -> None:
+    status = service.add("py", executor="python")
+    job = {"payload": "import os; print(os.getuid(), os.environ.get('HERO_REDIS_URL'))"}
+    result = service.rpc.call("queue_and_wait", {"runner": "py", "job": job})["result"]
+    owner = Path(f"/proc/{status['main_pid']}").stat().st_uid
+    assert 61184 <= owner <= 65519
+    assert result == f"{owner} None\n"
+
+
+def test_the_sandbox_of_runners_that_name_none_is_a_setting(stopped_service: Service) -> None:
+    stopped_service.start("--default-sandbox", "trusted")
+    status = stopped_service.add("a")
+    assert Path(f"/proc/{status['main_pid']}").stat().st_uid == os.getuid()
+    assert stopped_service.show("ProtectSystem", status["unit"]) == "no"
+
+
+def test_what_cannot_be_done_here_is_told_when_a_runner_is_added(service: Service, tmp_path: Path) -> None:
+    error = _error(service, "add_runner", {"id": "a", "command": [f"{tmp_path}/program"]})
+    assert error.code == -32602
+    assert "command[0]" in error.message
+    assert "sandbox" in error.message
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only the system manager makes users")
+def test_a_program_that_a_dynamic_user_cannot_reach_is_told_when_its_runner_is_added(service: Service) -> None:
+    closed = Path("/opt") / service.namespace
+    closed.mkdir(mode=0o700)
+    try:
+        shutil.copy("/bin/sleep", closed / "sleep")
+        error = _error(service, "add_runner", {"id": "a", "command": [str(closed / "sleep"), "9"]})
+        assert f"{closed} is closed to other users" in error.message
+        added = service.rpc.call(
+            "add_runner", {"id": "a", "command": [str(closed / "sleep"), "9"], "sandbox": "trusted"}
+        )
+        assert added["status"] == "stopped"
+    finally:
+        shutil.rmtree(closed)
+
+
+def test_a_credential_reaches_its_runner_and_nobody_else(service: Service, tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("s3cret")
+    secret.chmod(0o600)
+    script = "cat $CREDENTIALS_DIRECTORY/key; echo; exec sleep infinity"
+    status = service.add("a", command=["/bin/sh", "-c", script], credentials={"key": str(secret)})
+
+    def messages() -> list[str]:
+        return [record["message"] for record in service.rpc.call("get_runner_logs", {"runner": "a"})]
+
+    eventually(lambda: "s3cret" in messages())
+    assert "s3cret" not in systemctl("show", status["unit"])

@@ -14,6 +14,7 @@ from hero_supervisor.limits import Limits
 from hero_supervisor.records import OperationState, PlanAction, RunnerState, Verb
 from hero_supervisor.restart import Backoff
 from hero_supervisor.runner import Milestone, Runner
+from hero_supervisor.sandbox import Sandbox
 from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
 from tests.redis_fixtures import eventually
 
@@ -324,7 +325,7 @@ async def test_rolling_stops_at_the_first_that_cannot_be_started(
 ) -> None:
     program = tmp_path / "program"
     program.touch(mode=0o700)
-    await started(supervisor, runner(instances=4, command=(str(program),)))
+    await started(supervisor, runner(instances=4, command=(str(program),), sandbox=Sandbox.TRUSTED))
     program.unlink()
     with pytest.raises(errors.CommandNotExecutable):
         await supervisor.roll_runner("a", at_once=2)

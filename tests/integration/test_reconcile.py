@@ -12,6 +12,7 @@ from hero_supervisor.builder import SupervisorBuilder
 from hero_supervisor.engine import reconcile
 from hero_supervisor.restart import Backoff, RestartPolicy
 from hero_supervisor.runner import Runner
+from hero_supervisor.sandbox import Sandbox
 from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
 from tests.redis_fixtures import eventually
 
@@ -176,7 +177,7 @@ async def test_a_runner_that_cannot_be_started_is_reported_and_tried_again(
     supervisor: Supervisor, units: InMemoryProcessManager, tmp_path: Path
 ) -> None:
     program = tmp_path / "program"
-    await supervisor.add_runner(Runner(id="a", command=(str(program),), backoff=QUICK))
+    await supervisor.add_runner(Runner(id="a", command=(str(program),), backoff=QUICK, sandbox=Sandbox.TRUSTED))
     with pytest.raises(errors.CommandNotExecutable):
         await supervisor.start_runner("a")
     assert (await supervisor.get_runner_status("a")).status == "backoff"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from hero_supervisor.errors import PermissionDenied
-from hero_supervisor.rpc.access import Scope, authorise
+from hero_supervisor.rpc.access import Scope, authorise, scope_with
+from hero_supervisor.runner import Runner
 from hero_supervisor.settings import Secrets
 
 SECRETS = Secrets(admin=("root",), user=("joe", "jane"), register=("reg",))
@@ -33,3 +36,12 @@ def test_without_secrets_everything_is_open(secret: str | None) -> None:
 def test_odd_secrets_are_refused_not_an_accident(secret: str) -> None:
     with pytest.raises(PermissionDenied):
         authorise(SECRETS, secret, Scope.ADMIN, "method")
+
+
+@pytest.mark.parametrize(
+    ("fields", "needed"),
+    [({}, Scope.REGISTER), ({"extra_properties": {"Nice": 1}}, Scope.ADMIN), ({"autostart": True}, Scope.ADMIN)],
+)
+def test_only_an_administrator_adds_runners_that_start_or_set_properties(fields: dict[str, Any], needed: Scope) -> None:
+    arguments = [Runner(id="a", command=("/bin/true",), **fields), 5]
+    assert scope_with(Scope.REGISTER, arguments) is needed

@@ -135,6 +135,13 @@ async def test_the_text_of_an_unexpected_error_stays_inside(
     assert "the secret is 42" in caplog.text
 
 
+async def test_the_content_of_a_definition_may_need_a_higher_scope_than_the_method(tmp_path: Path) -> None:
+    supervisor = await _builder(tmp_path).admin_secrets("root").register_secrets("reg").build()
+    runner = {"id": "a", "command": ["/bin/true"], "extra_properties": {"Nice": 1}}
+    refused = await _answer(supervisor, _request("add_runner", params={"runner": runner, "secret": "reg"}))
+    assert (refused["error"]["code"], refused["error"]["data"]["scope"]) == (-32030, "admin")
+
+
 async def test_methods_need_their_scope_once_secrets_are_set(tmp_path: Path) -> None:
     supervisor = await _builder(tmp_path).admin_secrets("root").user_secrets("joe").build()
     start = _request("start_runner", params={"runner": "a"})

@@ -106,3 +106,11 @@ async def test_saves_that_meet_share_one_replacement(state: StateDirectory, monk
     monkeypatch.setattr(state, "_replace", note)
     await asyncio.gather(*(state.save({}) for _ in range(50)))
     assert len(replaced) == 2  # the first one's, and one for all that came while it was under way
+
+
+def test_the_password_of_the_private_redis_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    password = StateDirectory(tmp_path).redis_password()
+    assert len(password) == 48
+    assert StateDirectory(tmp_path).redis_password() == password
+    assert (tmp_path / "redis.conf").read_text() == f"requirepass {password}\n"
+    assert (tmp_path / "redis.conf").stat().st_mode & 0o777 == 0o600
