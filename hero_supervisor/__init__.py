@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from .client import JobClient
     from .errors import HeroError
     from .job import Job, JobBuilder, JobResult, JobStatus
-    from .records import LogRecord, RunnerState, RunnerStatus, StatusSummary
+    from .records import ExitReason, ExitRecord, LogRecord, RunnerState, RunnerStatus, StatusSummary
     from .runner import Runner
     from .supervisor import Supervisor
 
 __all__ = [
+    "ExitReason",
+    "ExitRecord",
     "HeroError",
     "Job",
     "JobBuilder",
@@ -52,7 +54,7 @@ _MODULES = {
     "client": ("JobClient",),
     "errors": ("HeroError",),
     "job": ("Job", "JobBuilder", "JobResult", "JobStatus"),
-    "records": ("LogRecord", "RunnerState", "RunnerStatus", "StatusSummary"),
+    "records": ("ExitReason", "ExitRecord", "LogRecord", "RunnerState", "RunnerStatus", "StatusSummary"),
     "runner": ("Runner",),
     "supervisor": ("Supervisor",),
 }

@@ -28,9 +28,9 @@ from .engine.registry import Registry
 from .engine.status import instance_status, runner_status
 from .errors import HeroError, RedisUnavailable
 from .job import Job, JobId, JobResult, JobStatus, JobSummary
-from .ports import LogSource, ProcessManager
+from .ports import ExitSource, LogSource, ProcessManager
 from .queue.keys import Keys
-from .records import LogRecord, RunnerOutcome, RunnerState, RunnerStatus, StatusSummary
+from .records import ExitReason, ExitRecord, LogRecord, RunnerOutcome, RunnerState, RunnerStatus, StatusSummary
 from .restart import PositiveSeconds
 from .runner import Runner, RunnerId
 from .settings import Manager, Secrets
@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 Lines = Annotated[int, Meta(ge=1, le=10_000, description="Number of lines, from 1 to 10000.")]
 Limit = Annotated[int, Meta(ge=1, le=1_000, description="Number of entries, from 1 to 1000.")]
+Instance = Annotated[int, Meta(ge=1, description="Which of a runner's instances, from 1.")]
 
 #: Seconds that ``queue_and_wait`` allows beside the job's own timeout, when the caller names no time.
 WAIT_MARGIN_S = 60
@@ -58,6 +59,7 @@ class Supervisor:
         state: StateDirectory,
         processes: ProcessManager,
         logs: LogSource,
+        exits: ExitSource,
         manager: Manager,
         redis_url: str | None,
         secrets: Secrets,
@@ -68,6 +70,7 @@ class Supervisor:
         self._state = state
         self._processes = processes
         self._logs = logs
+        self._exits = exits
         self._manager = manager
         self._redis_url = redis_url
         self._declared = tuple(declared)
@@ -107,6 +110,8 @@ class Supervisor:
             self._state.write_environment({"HERO_REDIS_URL": self.redis_url})
             await self._registry.declare(self._declared)
             await self._adopt()
+            await self._exits.open()
+            stack.push_async_callback(self._exits.close)
             await stack.enter_async_context(_running(self._reconciler.run(), name="reconciler"))
             self._client = await stack.enter_async_context(self._connect_redis())
             self._opened = stack.pop_all()
@@ -224,6 +229,7 @@ class Supervisor:
             SystemdUnavailable: The systemd manager cannot be reached.
         """
         async with self._registry.known(runner) as stored:
+            await self._expect_exits(stored.definition, ExitReason.REPLACED)
             await self._instances.stop(stored.definition)
             return await self._start(stored)
 
@@ -255,6 +261,22 @@ class Supervisor:
         self._registry.get(runner)
         unit_name = self._site.unit_name(runner)
         return await self._logs.read(unit_name, lines=lines, after_cursor=after_cursor, job_id=job_id)
+
+    async def get_runner_exits(
+        self, runner: RunnerId, instance: Instance | None = None, limit: Limit = 20
+    ) -> list[ExitRecord]:
+        """Return how the last runs of a runner ended, newest first. An end is among them about a second after it.
+
+        Args:
+            runner: Id of the runner.
+            instance: Only runs of this instance.
+            limit: Most records to return; 100 are kept.
+
+        Raises:
+            RunnerNotFound: No runner has this id.
+        """
+        self._registry.get(runner)
+        return await self._exits.exits(runner, instance=instance, limit=limit)
 
     async def get_all_runner_status(self) -> list[RunnerStatus]:
         """Return the status of every runner, in the order of ``list_runners``.
@@ -406,9 +428,16 @@ class Supervisor:
         # First the wish, then the deed: a crash in between must not bring back what an operator stopped.
         await self._registry.want(runner.id, Desired.STOPPED)
         self._reconciler.forget(runner)
+        await self._expect_exits(runner, ExitReason.OPERATOR)
         units = await self._instances.stop(runner)
         logger.info("stopped runner %s", runner.id, extra={"runner": runner.id})
         return self._status_from(self._registry.get(runner.id), units)
+
+    async def _expect_exits(self, runner: Runner, reason: ExitReason) -> None:
+        """Take down why a runner is about to be stopped, so that the records of its exits say so whatever happens."""
+        for unit in await self._instances.look(runner):
+            if unit.is_running:
+                await self._exits.expect(unit.name, unit.invocation_id, reason)
 
     async def _status(self, runner: str) -> RunnerStatus:
         stored = self._registry.get(runner)

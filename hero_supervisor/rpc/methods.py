@@ -32,6 +32,7 @@ METHODS: Final = (
     Method("stop_all", Scope.ADMIN),
     Method("get_all_status", Scope.READ),
     # Ours.
+    Method("get_runner_exits", Scope.READ),
     Method("restart_runner", Scope.ADMIN),
     Method("queue_and_wait", Scope.USER),
     Method("get_job", Scope.READ),

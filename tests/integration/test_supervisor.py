@@ -13,7 +13,7 @@ from hero_supervisor.builder import SupervisorBuilder
 from hero_supervisor.job import Job, JobStatus
 from hero_supervisor.records import RunnerState
 from hero_supervisor.runner import Executor, Runner
-from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
+from hero_supervisor.testing import InMemoryExitSource, InMemoryLogSource, InMemoryProcessManager
 from tests.redis_fixtures import eventually
 
 if TYPE_CHECKING:
@@ -34,12 +34,20 @@ def processes() -> InMemoryProcessManager:
 
 
 @pytest.fixture
-def build(processes: InMemoryProcessManager, redis_url: str, namespace: str, tmp_path: Path) -> Build:
+def exits() -> InMemoryExitSource:
+    return InMemoryExitSource()
+
+
+@pytest.fixture
+def build(
+    processes: InMemoryProcessManager, exits: InMemoryExitSource, redis_url: str, namespace: str, tmp_path: Path
+) -> Build:
     """Make builders of supervisors that share one Redis, one state directory and one systemd."""
 
     def builder() -> SupervisorBuilder:
         builder = SupervisorBuilder().redis_url(redis_url).namespace(namespace).state_dir(tmp_path / "state")
-        return builder.process_manager(processes).log_source(InMemoryLogSource())
+        builder = builder.process_manager(processes).log_source(InMemoryLogSource())
+        return builder.exit_source(exits)
 
     return builder
 
