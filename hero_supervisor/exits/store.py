@@ -126,6 +126,8 @@ class ExitStore:
         """Store why a run is about to be stopped; return when it is on disk."""
         self._expected.pop(invocation_id, None)
         self._expected[invocation_id] = reason
+        if len(self._expected) > MAX_EXPECTED:
+            del self._expected[next(iter(self._expected))]
         await self._write([_Expected(invocation_id, reason)])
 
     # -- the file --------------------------------------------------------------------------------------------------
@@ -199,8 +201,6 @@ class ExitStore:
                 break
             limit //= 2
         self._exits = {record.invocation_id: record for record in reversed(_newest_first(kept))}
-        for invocation_id in list(self._expected)[:-MAX_EXPECTED]:
-            del self._expected[invocation_id]
 
     def _all_lines(self) -> list[bytes]:
         lines = itertools.chain(

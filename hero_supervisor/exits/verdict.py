@@ -81,7 +81,7 @@ def _manner_of_stop(run: Run) -> str:
 def _explain_end(run: Run, reason: ExitReason) -> str:
     not_ready = "" if run.is_up else " before it was ready"
     sentences = {
-        ExitReason.SIGNAL: f"its program was ended by {_end_of_process(run)}{not_ready}",
+        ExitReason.SIGNAL: f"its program was killed by {_end_of_process(run)}{not_ready}",
         ExitReason.CORE_DUMP: f"its program crashed with {_end_of_process(run)} and dumped core{not_ready}",
         ExitReason.OOM_KILL: "it ran out of memory and was killed",
         ExitReason.TIMEOUT: "a timeout of its unit ran out"
@@ -91,23 +91,23 @@ def _explain_end(run: Run, reason: ExitReason) -> str:
         ExitReason.START_LIMIT: "it was not started: it had been started too often in a short time",
         ExitReason.NOT_STARTED: f"its program was not executed: {_fault_before_program(run)}",
     }
-    return sentences.get(reason) or f"its program ended {_manner_of_exit(run)}"
+    return sentences.get(reason) or f"its program {_manner_of_exit(run)}"
 
 
 def _manner_of_exit(run: Run) -> str:
-    if run.result == "protocol":
-        with_status = "" if run.exit_code is None else f" with exit status {run.exit_code}"
-        return f"by itself{with_status} without having said that it is ready"
-    if run.exit_code is None and run.signal_number is None and run.result == "success":
-        return "by itself, cleanly"
-    by_itself = "by itself, " if run.exit_code == 0 else ""
-    return f"{by_itself}with {_end_of_process(run)}"
+    """Return how a program ended that was not killed: also by one of the signals that count as a clean end."""
+    not_ready = " without having said that it is ready" if run.result == "protocol" else ""
+    if run.signal_number:
+        return f"was ended by {_end_of_process(run)}{not_ready}"
+    if run.exit_code is None and run.result in {"success", "protocol"}:
+        return f"ended by itself, cleanly{not_ready}"
+    return f"ended by itself with {_end_of_process(run)}{not_ready}"
 
 
 def _end_of_process(run: Run) -> str:
     if run.exit_code is not None:
         return f"exit status {run.exit_code}"
-    return f"signal {signal_name(run.signal_number)}" if run.signal_number else f"the result '{run.result}'"
+    return signal_name(run.signal_number) if run.signal_number else f"the result '{run.result}'"
 
 
 def _fault_before_program(run: Run) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import resource
 import signal
+import socket
 import stat
 import sys
 import time
@@ -118,7 +119,7 @@ async def test_an_exit_with_an_error_is_recorded_with_all_that_is_known_of_it(wo
     assert (record.reason, record.result, record.exit_code, record.signal) == ("exit", "exit-code", 3, None)
     assert (record.runner, record.instance, record.unit) == ("a", 1, world.unit("x").name)
     assert record.invocation_id == status.invocation_id
-    assert record.explanation == "its program ended with exit status 3"
+    assert record.explanation == "its program ended by itself with exit status 3"
     assert record.log_tail == tuple(f"line {number}" for number in range(3, 13))
     assert record.started_at is not None
     assert began < record.started_at < record.ended_at < datetime.now(UTC)
@@ -323,6 +324,20 @@ async def test_instances_and_runners_are_told_apart_and_other_units_left_alone(w
         assert second.unit == f"{world.prefix}-runner-a@2.service"
         assert [record.runner for record in await watcher.exits("a-b")] == ["a-b"]
         assert len(world.path.read_text().split('"type":"exit"')) <= 9
+
+
+async def test_entries_that_only_look_like_the_managers_are_not_believed(world: World) -> None:
+    fields = (
+        "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c",
+        f"UNIT={world.prefix}-runner-a.service\nUSER_UNIT={world.prefix}-runner-a.service",
+        f"INVOCATION_ID={'1' * 32}\nUSER_INVOCATION_ID={'1' * 32}",
+        "UNIT_RESULT=oom-kill\nMESSAGE=forged\n",
+    )
+    async with world.watching() as watcher:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto("\n".join(fields).encode(), "/run/systemd/journal/socket")
+        await world.run(*program("sys.exit(3)"))
+        assert (await only(watcher)).exit_code == 3
 
 
 # -- nobody was there ------------------------------------------------------------------------------------------------
