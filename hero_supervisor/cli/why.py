@@ -103,18 +103,25 @@ def _length(record: dict[str, Any]) -> str:
 
 def _next(record: dict[str, Any], status: dict[str, Any]) -> str:
     """Return what became of the runner since, or what will."""
-    runner = record.get("runner")
-    state = status.get("status")
-    is_same_run = status.get("invocation_id") == record.get("invocation_id")
-    if state in {"running", "starting"} and not is_same_run and record.get("instance") == 1:
-        return f"nothing to do: it was started again {output.age(status.get('since'))} and is {state}"
-    if state == "backoff" or (record.get("will_restart") and is_same_run):
-        return "systemd starts it again by itself, after its restart delay"
-    if record.get("will_restart"):
-        return f"systemd was to start it again; now it is {state}"
-    if record.get("reason") == "start-limit":
-        return f"systemd gave up; when the cause is mended: herosup runner start {runner}"
-    return f"nothing starts it again by itself; to start it: herosup runner start {runner}"
+    now = _instance_of(record, status)
+    state, next_start = now.get("status"), now.get("next_start")
+    is_same_run = now.get("invocation_id") == record.get("invocation_id")
+    if state in {"running", "starting"} and not is_same_run:
+        return f"nothing to do: it was started again {output.age(now.get('since'))} and is {state}"
+    if next_start:
+        return f"the supervisor starts it again, at {output.local_time(next_start)[11:19]}"
+    if state == "backoff":
+        return "systemd starts it again, after its restart delay"
+    if state == "failed":
+        return f"it was given up; when the cause is mended: herosup runner start {record.get('runner')}"
+    return f"it is {state}; to start it: herosup runner start {record.get('runner')}"
+
+
+def _instance_of(record: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    """Return the status of the instance that a record is about."""
+    instances = status.get("instances")
+    found = [each for each in instances if isinstance(each, dict)] if isinstance(instances, list) else []
+    return next((each for each in found if each.get("instance") == record.get("instance")), status)
 
 
 def _used(record: dict[str, Any]) -> str:

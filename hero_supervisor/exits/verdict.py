@@ -68,7 +68,7 @@ def explain(run: Run, reason: ExitReason) -> str:
     if reason in _STOPS:
         return _STOPS[reason] + _manner_of_stop(run)
     if reason is ExitReason.START_LIMIT:
-        return f"{explain(run, _own_reason(run))}; systemd gave up: it was started too often in a short time"
+        return f"{explain(run, _own_reason(run))}; systemd gave up, for it was started too often in a short time"
     return _explain_end(run, reason)
 
 

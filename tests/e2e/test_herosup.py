@@ -55,7 +55,7 @@ def test_why_a_runner_ended(service: Service) -> None:
     eventually(lambda: service.herosup("why", "bad").returncode == 0)
     told = service.herosup("why", "bad").stdout
     assert "Why:   its program ended by itself with exit status 3." in told
-    assert "Next:  systemd starts it again by itself, after its restart delay." in told
+    assert "Next:  systemd starts it again, after its restart delay." in told
     assert "    going down" in told
     command = told.splitlines()[-1].split()
     assert "going down" in subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout

@@ -641,7 +641,7 @@ def test_why_tells_what_ended_when_and_why_what_comes_next_and_where_to_read_on(
     run = "0123456789abcdef0123456789abcdef"
     assert lines[1:] == [
         "Why:   its program ended by itself with exit status 3.",
-        "Next:  nothing starts it again by itself; to start it: herosup runner start ocr.",
+        "Next:  it was given up; when the cause is mended: herosup runner start ocr.",
         "Used:  1.3 s of CPU time, at most 3.0 MiB of memory.",
         "Its last words:",
         "    Traceback",
@@ -655,11 +655,16 @@ def test_why_tells_what_ended_when_and_why_what_comes_next_and_where_to_read_on(
 @pytest.mark.parametrize(
     ("fields", "status", "words"),
     [
-        ({"will_restart": True}, {"status": "backoff"}, "systemd starts it again by itself, after its restart delay"),
-        ({"will_restart": True}, {"status": "running"}, "nothing to do: it was started again 3 m ago and is running"),
-        ({"will_restart": True}, {"status": "stopped"}, "systemd was to start it again; now it is stopped"),
-        ({"reason": "start-limit"}, {"status": "failed"}, "systemd gave up; when the cause is mended: herosup runner "),
-        ({"reason": "operator"}, {"status": "stopped"}, "nothing starts it again by itself; to start it: herosup "),
+        ({}, {"status": "backoff"}, "systemd starts it again, after its restart delay."),
+        (
+            {},
+            {"status": "backoff", "next_start": "2026-01-01T12:00:00"},
+            "the supervisor starts it again, at 12:00:00.",
+        ),
+        ({}, {"status": "running"}, "nothing to do: it was started again 3 m ago and is running."),
+        ({}, {"status": "stopped"}, "it is stopped; to start it: herosup runner start ocr."),
+        ({"instance": 2}, {"instances": [{"instance": 2, "status": "backoff"}]}, "systemd starts it again, after its "),
+        ({"instance": 3}, {"instances": [{"instance": 2, "status": "backoff"}]}, "it was given up; when the cause is "),
     ],
 )
 def test_why_tells_what_comes_next(

@@ -90,7 +90,7 @@ def test_the_run_before_the_start_limit_is_where_systemd_gave_up(name: str, resu
     assert len(before) == 4
     assert {(record.reason, record.will_restart) for record in before} == {("exit", True)}
     assert (last.reason, last.will_restart, last.result, last.exit_code) == ("start-limit", False, result, exit_code)
-    assert last.explanation.endswith("systemd gave up: it was started too often in a short time")
+    assert last.explanation.endswith("systemd gave up, for it was started too often in a short time")
 
 
 def test_a_restart_on_request_is_two_runs() -> None:
