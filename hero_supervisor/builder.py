@@ -114,7 +114,7 @@ class SupervisorBuilder:
         is_user = settings.manager is Manager.USER
         processes = self._processes or SystemdManager(user=is_user, address=settings.bus_address)
         exits = self._exits or ExitWatcher(
-            namespace=settings.namespace, path=state.exits_file, status=processes.status, user=is_user
+            namespace=settings.namespace, path=state.exits_file, processes=processes, user=is_user
         )
         return Supervisor(
             site=Site(settings.namespace, state.environment_file),

@@ -14,6 +14,8 @@ What systemd 252 says of a run, always with its invocation id (Source: its journ
 - A second *Failed with result* after the end means that the start limit was hit. Its result is the first one's, or
   ``start-limit-hit`` after a clean end.
 - A start for which nothing could be executed has neither *Starting* nor *Main process exited*.
+- A user's manager never says *Deactivated successfully*. What can only follow a clean end stands for it then; when
+  nothing follows, somebody else has to tell (``note_end``).
 
 So the end of a run is one entry, but what belongs to it may come later. A run is given out a moment after its end
 (``settle_s``), at once with *Consumed* or the unit's next run, and once more whenever something new is said of it.
@@ -103,8 +105,10 @@ class Run:
             self._end_process(entry)
         elif message == _OOM:
             self.is_oom = True
-        elif message in {_SUCCEEDED, _FAILED}:
-            self._end(entry, "success" if message == _SUCCEEDED else _text(entry, "UNIT_RESULT"))
+        elif message == _FAILED and self.ended_usec is not None:
+            self._give_up(entry)
+        elif message == _FAILED:
+            self._end(entry, _text(entry, "UNIT_RESULT"))
         else:
             self._add_after_end(message, entry)
 
@@ -116,14 +120,16 @@ class Run:
             self.signal_number = status
 
     def _end(self, entry: Entry, result: str) -> None:
-        cursor = _text(entry, "__CURSOR")
-        if self.ended_usec is None:
-            self.result, self.ended_usec, self.cursor = result, _time(entry), cursor
-        elif cursor != self.cursor:
+        self.result, self.ended_usec, self.cursor = result, _time(entry), _text(entry, "__CURSOR")
+
+    def _give_up(self, entry: Entry) -> None:
+        if _text(entry, "__CURSOR") != self.cursor:
             self.is_given_up = True
             self.is_restart_due = False
 
     def _add_after_end(self, message: bytes | None, entry: Entry) -> None:
+        if message in {_SUCCEEDED, _CONSUMED, _RESTART, _STOPPED} and self.ended_usec is None:
+            self._end(entry, "success")
         if message == _CONSUMED:
             self.cpu_nsec = _number(entry, "CPU_USAGE_NSEC")
             self.memory_peak_bytes = _number(entry, "MEMORY_PEAK")
@@ -180,6 +186,11 @@ class ExitFolder:
         return [each.run for each in self._open.values() if each.due_at is not None]
 
     @property
+    def running_units(self) -> list[str]:
+        """The units of which a run was seen to begin and not to end."""
+        return [each.run.unit for each in self._open.values() if each.run.ended_usec is None]
+
+    @property
     def due_at(self) -> float | None:
         """When there is something to take, on the caller's clock; None when nothing is waiting."""
         return min((each.due_at for each in self._open.values() if each.due_at is not None), default=None)
@@ -194,6 +205,13 @@ class ExitFolder:
             self._add(entry, unit, invocation_id, now)
         self._last = cursor
 
+    def note_end(self, unit: str, invocation_id: str, ended_usec: int, now: float) -> None:
+        """Take in that a run of a runner's unit has ended cleanly; nothing happens if that is known."""
+        each = self._open.get(invocation_id) or self._begin(unit, invocation_id, ended_usec, now)
+        if each.run.ended_usec is None:
+            each.run.result, each.run.ended_usec, each.run.cursor = "success", ended_usec, self._last or ""
+            self._wait(each, now)
+
     def take(self, now: float | None = None) -> list[Run]:
         """Return the runs that are due, in the order of their ends; all that wait when no time is given."""
         waiting = [each for each in self._open.values() if each.due_at is not None]
@@ -206,22 +224,25 @@ class ExitFolder:
 
     def _add(self, entry: Entry, unit: str, invocation_id: str, now: float) -> None:
         message = entry.get("MESSAGE_ID", b"")
-        each = self._open.get(invocation_id) or self._begin(unit, invocation_id, entry, now)
+        each = self._open.get(invocation_id) or self._begin(unit, invocation_id, _time(entry), now)
         each.run.add(entry)
-        if message not in _AFTER_END:
-            return
+        if message in _AFTER_END:
+            self._wait(each, now, is_complete=message == _CONSUMED)
+
+    def _wait(self, each: _Open, now: float, *, is_complete: bool = False) -> None:
+        """Let a run wait to be taken."""
         if each.due_at is None:
             # To the end, for the position is that of the first one that waits.
-            self._open[invocation_id] = self._open.pop(invocation_id)
+            self._open[each.run.invocation_id] = self._open.pop(each.run.invocation_id)
             each.before = self._last
-        each.due_at = now if message == _CONSUMED or not each.is_latest else now + self._settle_s
+        each.due_at = now if is_complete or not each.is_latest else now + self._settle_s
 
-    def _begin(self, unit: str, invocation_id: str, entry: Entry, now: float) -> _Open:
+    def _begin(self, unit: str, invocation_id: str, began_usec: int, now: float) -> _Open:
         """Make room for a run; the unit's run before it is over."""
         last = self._open.get(self._latest.get(unit, ""))
         if last is not None:
             last.is_latest = False
-            last.run.followed_usec = _time(entry)
+            last.run.followed_usec = began_usec
             if last.due_at is None:
                 del self._open[last.run.invocation_id]
             else:
@@ -231,12 +252,17 @@ class ExitFolder:
         return self._open[invocation_id]
 
 
-def fold(unit: str, invocation_id: str, entries: Iterable[Entry]) -> Run:
-    """Return a run made of the entries about it, in the order of the journal; others among them are left out."""
-    run = Run(unit, invocation_id)
+def fold(partial: Run, entries: Iterable[Entry]) -> Run:
+    """Return a run made of all entries about it, in the order of the journal; others among them are left out.
+
+    What of the partial run is not from the journal is kept.
+    """
+    run = Run(partial.unit, partial.invocation_id, followed_usec=partial.followed_usec)
     for entry in entries:
-        if invocation_id in {_text(entry, "INVOCATION_ID"), _text(entry, "USER_INVOCATION_ID")}:
+        if run.invocation_id in {_text(entry, "INVOCATION_ID"), _text(entry, "USER_INVOCATION_ID")}:
             run.add(entry)
+    if run.ended_usec is None:
+        run.result, run.ended_usec, run.cursor = partial.result, partial.ended_usec, partial.cursor
     return run
 
 

@@ -134,9 +134,18 @@ def add_status(run: Run, status: UnitStatus) -> None:
             run.exit_code = status.exec_main_status
         else:
             run.signal_number = status.exec_main_status
-    # systemd 254 and later also say auto-restart-queued.
-    if run.is_restart_due is None and status.sub_state.startswith("auto-restart"):
+    if run.is_restart_due is None and _waits(status):
         run.is_restart_due = True
+
+
+def has_ended(status: UnitStatus) -> bool:
+    """Whether the run of a unit that a status names is over."""
+    return status.active_state in {"inactive", "failed"} or _waits(status)
+
+
+def _waits(status: UnitStatus) -> bool:
+    # systemd 254 and later also say auto-restart-queued.
+    return status.sub_state.startswith("auto-restart")
 
 
 def remember(run: Run, record: ExitRecord) -> None:

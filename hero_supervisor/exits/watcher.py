@@ -10,7 +10,8 @@ journal has lost leads to the next entry in time; without any, reading begins wi
 
 **More than the journal says.** The program's last lines are read when its run is over. systemd itself is asked at once
 when an end is seen: as long as it has the unit it knows how a clean end came about, which it does not log, and
-whether it is about to start the unit again.
+whether it is about to start the unit again. A user's manager does not even log that there was a clean end; there
+the news that a main process has ended makes us ask. Of a clean end while nobody listened there is no trace.
 
 **When the journal cannot be read** everything else goes on: it is said once in the log, and tried again and again.
 
@@ -24,26 +25,26 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import HeroError, JournalUnavailable
 from hero_supervisor.records import ExitReason
 
-from .folder import ExitFolder, fold
+from .folder import ExitFolder, fold, identify
 from .journal import ExitJournal
 from .store import MAX_PER_RUNNER, ExitStore
-from .verdict import add_status, record_of, remember
+from .verdict import add_status, has_ended, record_of, remember
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from hero_supervisor.ports import ProcessManager
     from hero_supervisor.records import ExitRecord
     from hero_supervisor.unit import UnitStatus
 
     from .folder import Run
-    from .journal import Entry
+    from .journal import Entry, Output
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class ExitWatcher:
         *,
         namespace: str,
         path: Path,
-        status: Callable[[str], Awaitable[UnitStatus]],
+        processes: ProcessManager,
         user: bool = False,
         program: str = "journalctl",
     ) -> None:
@@ -71,17 +72,21 @@ class ExitWatcher:
         Args:
             namespace: First part of the names of the runners' units.
             path: File for the records; its directory exists when this is opened.
-            status: Tells what systemd knows of a unit.
+            processes: Knows what systemd knows of a unit.
             user: Units of this user's manager instead of the system's.
             program: What reads the journal, found on PATH.
         """
         self._namespace = namespace
-        self._status = status
+        self._processes = processes
+        self._is_user = user
         self._store = ExitStore(path)
         self._journal = ExitJournal(user=user, program=program)
         self._folder = ExitFolder(namespace)
         # By run: what systemd knew of it when its end was seen, if it still knew it.
         self._statuses: dict[str, UnitStatus | None] = {}
+        # Units that may have ended, and whether there are any.
+        self._news: set[str] = set()
+        self._has_news = asyncio.Event()
         # Everything up to here is recorded.
         self._position: str | None = None
         self._has_caught_up = asyncio.Event()
@@ -91,6 +96,8 @@ class ExitWatcher:
     async def open(self) -> None:
         """Read the records and begin to watch, beside the caller."""
         await asyncio.to_thread(self._store.open)
+        if self._is_user:
+            self._processes.watch(self)
         self._task = asyncio.create_task(self._run(), name="exits")
 
     async def close(self) -> None:
@@ -127,6 +134,19 @@ class ExitWatcher:
             async with asyncio.timeout(CATCH_UP_TIMEOUT_S):
                 await self._has_caught_up.wait()
         return self._store.exits(runner, instance=instance, limit=limit)
+
+    # -- news of a user's manager ------------------------------------------------------------------------------------
+
+    def on_ended(self, unit_name: str) -> None:
+        """Look at a unit soon."""
+        if identify(unit_name, self._namespace):
+            self._news.add(unit_name)
+            self._has_news.set()
+
+    def on_doubt(self) -> None:
+        """Look at all units that run soon."""
+        for unit_name in self._folder.running_units:
+            self.on_ended(unit_name)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -181,8 +201,9 @@ class ExitWatcher:
             JournalUnavailable: ``journalctl`` has ended.
         """
         async with self._journal.entries(self._folder.position, follow=True) as output:
-            while (entries := await self._within(output.read())) is not None:
+            while (entries := await self._next(output)) is not None:
                 self._feed(entries)
+                await self._hear()
                 for run in self._folder.waiting:
                     await self._ask(run)
                 if runs := self._folder.take(_now()):
@@ -190,13 +211,29 @@ class ExitWatcher:
                 self._position = self._folder.position
         raise JournalUnavailable("cannot read the journal: journalctl has ended")
 
-    async def _within(self, reading: Awaitable[list[Entry] | None]) -> list[Entry] | None:
-        """Wait for entries at most until a run is due."""
+    async def _next(self, output: Output) -> list[Entry] | None:
+        """Wait for entries, at most until a run is due or there is news; None at the end."""
+        due_at = self._folder.due_at
+        tasks = (asyncio.create_task(output.read(), name="exits-read"), asyncio.create_task(self._has_news.wait()))
         try:
-            async with asyncio.timeout_at(self._folder.due_at):
-                return await reading
-        except TimeoutError:
-            return []
+            timeout_s = None if due_at is None else max(0, due_at - _now())
+            await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            return tasks[0].result() if tasks[0].done() else []
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _hear(self) -> None:
+        """Take down the clean ends among the news."""
+        units, self._news = self._news, set()
+        self._has_news.clear()
+        for unit_name in units:
+            with contextlib.suppress(HeroError):  # with the connection comes a look at all
+                status = await self._processes.status(unit_name)
+                if status.invocation_id and status.result == "success" and has_ended(status):
+                    self._statuses.setdefault(status.invocation_id, status)
+                    self._folder.note_end(unit_name, status.invocation_id, status.state_change_usec, _now())
 
     def _feed(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
@@ -210,7 +247,7 @@ class ExitWatcher:
             return
         self._statuses[run.invocation_id] = None
         with contextlib.suppress(HeroError):  # then there is what the journal says
-            status = await self._status(run.unit)
+            status = await self._processes.status(run.unit)
             if status.invocation_id == run.invocation_id:
                 self._statuses[run.invocation_id] = status
 
@@ -223,7 +260,7 @@ class ExitWatcher:
 
     async def _record_of(self, run: Run) -> ExitRecord | None:
         if run.is_partial and (entries := await self._journal.entries_of(run.invocation_id)):
-            run = replace(fold(run.unit, run.invocation_id, entries), followed_usec=run.followed_usec)
+            run = fold(run, entries)
         if run.ended_usec is None:
             return None
         if status := self._statuses.pop(run.invocation_id, None):

@@ -123,8 +123,9 @@ def test_a_newer_systemd_tells_the_most_memory(peak: tuple[str, int | None]) -> 
 @pytest.mark.parametrize("name", [name for name, *_ in CAPTURED if name != "no-environment-file"])
 def test_entries_that_come_twice_change_nothing(name: str) -> None:
     entries = captured(name)
-    run = fold(entries[0]["UNIT"].decode(), entries[0]["INVOCATION_ID"].decode(), entries)
-    assert run == fold(run.unit, run.invocation_id, [each for each in entries for _ in range(2)])
+    run = Run(entries[0]["UNIT"].decode(), entries[0]["INVOCATION_ID"].decode())
+    assert fold(run, entries).ended_usec is not None
+    assert fold(run, entries) == fold(run, [each for each in entries for _ in range(2)])
 
 
 def test_the_kinds_of_entries_that_are_asked_for_are_the_ones_that_are_used() -> None:
@@ -233,6 +234,52 @@ def test_signals_have_names(number: int, name: str) -> None:
 )
 def test_units_of_runners_are_known_by_their_names(unit: str, identity: tuple[str, int] | None) -> None:
     assert identify(unit, "hero") == identity
+
+
+# -- a user's manager, which does not say that a run has ended cleanly ----------------------------------------------
+
+STARTED = "39f53479d3a045ac8e11786248231fbf"
+STOPPING = "de5b426a63be47a7b6ac3eaac82e2f6f"
+STOPPED = "9d1aaa27d60140bd96365438aad20286"
+RESTART = "5eb03494b6584870a536b337290809b3"
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ([entry(3, RESTART), entry(4, STOPPED, JOB_TYPE="restart")], ("exit", True)),
+        ([entry(3, STOPPING, JOB_TYPE="stop"), entry(4, STOPPED, JOB_TYPE="stop")], ("operator", False)),
+        ([entry(3, STOPPING, JOB_TYPE="stop"), entry(4, STOPPED, JOB_TYPE="restart")], ("operator", False)),
+        ([entry(3, STOPPED, JOB_TYPE="stop")], ("exit", False)),
+        ([entry(3, "ae8f7b866b0347b9af31fe1c80b127c0")], ("exit", False)),
+    ],
+)
+def test_what_can_only_follow_a_clean_end_stands_for_it(rest: list[Entry], expected: tuple[str, bool]) -> None:
+    (record,) = folded([entry(1, STARTING), entry(2, STARTED), *rest])
+    assert (record.reason, record.will_restart, record.result) == (*expected, "success")
+
+
+def test_a_clean_end_of_which_nothing_is_said_can_be_noted() -> None:
+    folder = ExitFolder("cap", settle_s=2)
+    folder.feed(entry(1, STARTING), 0)
+    assert folder.running_units == ["cap-runner-a.service"]
+    folder.note_end("cap-runner-a.service", "1", 5_000_000, 10)
+    folder.note_end("cap-runner-a.service", "1", 6_000_000, 11)
+    assert (folder.due_at, folder.position, folder.running_units) == (12, "s=1", [])
+    (run,) = folder.take()
+    assert (run.result, run.ended_usec, run.cursor) == ("success", 5_000_000, "s=1")
+    folder.feed(entry(7, "7ad2d189f7e94e70a38c781354912448"), 12)
+    assert folder.take() == [run]
+    assert not run.is_given_up
+
+
+def test_a_noted_end_is_kept_when_the_run_is_read_again() -> None:
+    folder = ExitFolder("cap")
+    folder.note_end("cap-runner-a.service", "1", 5_000_000, 10)
+    (run,) = folder.take()
+    assert run.is_partial
+    again = fold(run, [entry(1, STARTING), entry(2, STARTED)])
+    assert (again.started_usec, again.ended_usec, again.result) == (1_000_000, 5_000_000, "success")
 
 
 # -- when, and from where ----------------------------------------------------------------------------------------------
