@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from .client import JobClient
     from .errors import HeroError
     from .job import Job, JobBuilder, JobResult, JobStatus
-    from .records import LogRecord, RunnerState, RunnerStats, RunnerStatus, StatusSummary
+    from .records import ExitReason, ExitRecord, LogRecord, RunnerState, RunnerStats, RunnerStatus, StatusSummary
     from .runner import Runner
     from .supervisor import Supervisor
 
 __all__ = [
+    "ExitReason",
+    "ExitRecord",
     "HeroError",
     "Job",
     "JobBuilder",
@@ -53,7 +55,7 @@ _MODULES = {
     "client": ("JobClient",),
     "errors": ("HeroError",),
     "job": ("Job", "JobBuilder", "JobResult", "JobStatus"),
-    "records": ("LogRecord", "RunnerState", "RunnerStats", "RunnerStatus", "StatusSummary"),
+    "records": ("ExitReason", "ExitRecord", "LogRecord", "RunnerState", "RunnerStats", "RunnerStatus", "StatusSummary"),
     "runner": ("Runner",),
     "supervisor": ("Supervisor",),
 }

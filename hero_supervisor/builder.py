@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import schema
 from .errors import InvalidSettings
+from .exits import ExitWatcher
 from .journal import JournalReader
 from .settings import Manager, Settings, faults_in
 from .state import StateDirectory
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from .ports import LogSource, ProcessManager
+    from .ports import ExitSource, LogSource, ProcessManager
     from .runner import Runner
     from .sandbox import Sandbox
 
@@ -34,6 +35,7 @@ class SupervisorBuilder:
         self._settings: dict[str, Any] = {}
         self._processes: ProcessManager | None = None
         self._logs: LogSource | None = None
+        self._exits: ExitSource | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -98,6 +100,11 @@ class SupervisorBuilder:
         self._logs = logs
         return self
 
+    def exit_source(self, exits: ExitSource) -> Self:
+        """Learn how runs ended from here instead of the journal."""
+        self._exits = exits
+        return self
+
     async def build(self) -> Supervisor:
         """Return the supervisor, not yet opened. It must be closed by whoever opens it.
 
@@ -110,11 +117,16 @@ class SupervisorBuilder:
         )
         state = StateDirectory(settings.state_path)
         is_user = settings.manager is Manager.USER
+        processes = self._processes or SystemdManager(user=is_user, address=settings.bus_address)
+        exits = self._exits or ExitWatcher(
+            namespace=settings.namespace, path=state.exits_file, processes=processes, user=is_user
+        )
         return Supervisor(
             site=Site(settings.namespace, state.environment_file, settings.default_sandbox),
             state=state,
-            processes=self._processes or SystemdManager(user=is_user, address=settings.bus_address),
+            processes=processes,
             logs=self._logs or JournalReader(user=is_user),
+            exits=exits,
             manager=settings.manager,
             redis_url=settings.redis_url,
             secrets=settings.secrets,

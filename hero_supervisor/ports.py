@@ -1,6 +1,7 @@
-"""What the supervisor asks of the outside, as protocols: units to run, news of them, and their logs.
+"""What the supervisor asks of the outside, as protocols: units to run, news of them, their logs and their ends.
 
-The real ones are ``systemd.SystemdManager`` and ``journal.JournalReader``; stand-ins for tests are in ``testing.py``.
+The real ones are ``systemd.SystemdManager``, ``journal.JournalReader`` and ``exits.ExitWatcher``; stand-ins for tests
+are in ``testing.py``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .records import LogRecord
+    from .records import ExitReason, ExitRecord, LogRecord
     from .unit import Capabilities, Property, TransientUnit, UnitStatus
 
 
@@ -75,3 +76,19 @@ class LogSource(Protocol):
         self, unit_name: str, *, lines: int, after_cursor: str | None = None, job_id: str | None = None
     ) -> list[LogRecord]:
         """Return log records of a unit, oldest first."""
+
+
+class ExitSource(Protocol):
+    """Knows how the runs of runners ended."""
+
+    async def open(self) -> None:
+        """Begin to take note of ends; those that happened meanwhile are found, too."""
+
+    async def close(self) -> None:
+        """Stop it."""
+
+    async def expect(self, unit_name: str, invocation_id: str, reason: ExitReason) -> None:
+        """Take down, before a run is stopped, why it will be."""
+
+    async def exits(self, runner: str, *, instance: int | None, limit: int) -> list[ExitRecord]:
+        """Return the ended runs of a runner, newest first."""

@@ -1,4 +1,4 @@
-"""What the outside reports, as plain data: a runner's status, a summary of all, a line of its log."""
+"""What the outside reports, as plain data: a runner's status, a summary of all, a line of its log, the end of a run."""
 
 from __future__ import annotations
 
@@ -229,3 +229,58 @@ class LogRecord(msgspec.Struct, frozen=True, kw_only=True):
     invocation_id: str | None
     #: Job that was executed, for lines that the bundled runner tags.
     job_id: str | None
+
+
+class ExitReason(StrEnum):
+    """Why a run of a runner ended, in one word. docs/runners.md says what each means."""
+
+    EXIT = "exit"
+    SIGNAL = "signal"
+    CORE_DUMP = "core-dump"
+    OOM_KILL = "oom-kill"
+    TIMEOUT = "timeout"
+    WATCHDOG = "watchdog"
+    #: It ended by itself, and systemd refused to start it yet again.
+    START_LIMIT = "start-limit"
+    #: Somebody stopped it; the three after it are the supervisor's own causes.
+    OPERATOR = "operator"
+    REPLACED = "replaced"
+    MAX_AGE = "max-age"
+    UNHEALTHY = "unhealthy"
+    #: Its program was never executed.
+    NOT_STARTED = "not-started"
+
+
+class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How one run of a runner ended. There is one for each run, known by its invocation id."""
+
+    runner: str
+    #: Which of the runner's instances, from 1.
+    instance: int
+    unit: str
+    #: systemd's id of the run.
+    invocation_id: str
+    reason: ExitReason
+    #: The reason as a sentence for people.
+    explanation: str
+    #: systemd's word for how the unit ended: success, exit-code, signal, timeout, oom-kill, …
+    result: str
+    #: Exit status of the main process; null when a signal ended it, or when systemd did not tell.
+    exit_code: int | None
+    #: Name of the signal that ended the main process, as in SIGKILL; null likewise.
+    signal: str | None
+    #: When systemd began to start it; null when it never executed anything, or the journal does not reach back so far.
+    started_at: datetime | None
+    ended_at: datetime
+    #: Seconds from the one to the other.
+    duration_s: float | None
+    #: Most memory the run used, in bytes; null when systemd does not tell (it does from version 256 on).
+    memory_peak_bytes: int | None
+    #: CPU time of the run in seconds; null when systemd does not tell (it does from one second on).
+    cpu_s: float | None
+    #: Whether systemd was to start it again by itself.
+    will_restart: bool
+    #: The last lines that it wrote, oldest first.
+    log_tail: tuple[str, ...]
+    #: Position of the end in the journal.
+    cursor: str

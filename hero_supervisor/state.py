@@ -6,6 +6,7 @@
     runners.json   the definitions and the desired state
     runner.env     environment for every runner that other users may not read
     redis.conf     the password of the private Redis
+    exits.jsonl    how the runs of the runners ended (``exits/store.py``)
     redis/         data of the private Redis
 
 systemd knows what runs; this directory knows what should. A file is replaced as a whole (temporary file, fsync,
@@ -70,6 +71,11 @@ class StateDirectory:
     def environment_file(self) -> Path:
         """File with the environment of all runners; systemd reads it at every start of one."""
         return self.path / "runner.env"
+
+    @property
+    def exits_file(self) -> Path:
+        """File for the exit records; ``exits.ExitWatcher`` owns it."""
+        return self.path / "exits.jsonl"
 
     @property
     def redis_path(self) -> Path:

@@ -27,10 +27,11 @@ from .engine.registry import Registry
 from .engine.stats import StatsReader
 from .errors import RedisUnavailable
 from .job import JobId
+from .operations.exits import ExitOperations
 from .operations.fleet import FleetOperations
 from .operations.jobs import JobOperations
 from .operations.stats import StatsOperations
-from .ports import LogSource, ProcessManager
+from .ports import ExitSource, LogSource, ProcessManager
 from .queue.keys import Keys
 from .records import LogRecord
 from .runner import Runner, RunnerId
@@ -46,7 +47,7 @@ Lines = Annotated[int, Meta(ge=1, le=10_000, description="Number of lines, from 
 REDIS_START_TIMEOUT_S = 30
 
 
-class Supervisor(FleetOperations, JobOperations, StatsOperations):
+class Supervisor(FleetOperations, JobOperations, StatsOperations, ExitOperations):
     """Keeps runners alive and queues their jobs. Made by ``SupervisorBuilder``; use it as ``async with``."""
 
     def __init__(
@@ -56,6 +57,7 @@ class Supervisor(FleetOperations, JobOperations, StatsOperations):
         state: StateDirectory,
         processes: ProcessManager,
         logs: LogSource,
+        exits: ExitSource,
         manager: Manager,
         redis_url: str | None,
         secrets: Secrets,
@@ -66,12 +68,13 @@ class Supervisor(FleetOperations, JobOperations, StatsOperations):
         self._state = state
         self._processes = processes
         self._logs = logs
+        self._exits = exits
         self._manager = manager
         self._redis_url = redis_url
         self._redis_password = ""
         self._declared = tuple(declared)
         self._registry = Registry(state)
-        self._instances = Instances(processes, site, self._queue_of)
+        self._instances = Instances(processes, site, exits, self._queue_of)
         self._stats = StatsReader(self._instances)
         self._dependencies = Dependencies(self._registry, self._instances)
         self._reconciler = Reconciler(self._registry, self._instances, self._dependencies, processes, site)
@@ -109,6 +112,8 @@ class Supervisor(FleetOperations, JobOperations, StatsOperations):
             self._state.write_environment({"HERO_REDIS_URL": self.redis_url})
             await self._registry.declare(self._declared)
             await self._adopt()
+            await self._exits.open()
+            stack.push_async_callback(self._exits.close)
             await stack.enter_async_context(_running(self._reconciler.run(), name="reconciler"))
             stack.push_async_callback(self._bulk.aclose)
             self._client = await stack.enter_async_context(self._connect_redis())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .ports import UnitWatcher
-    from .records import LogRecord
+    from .records import ExitReason, ExitRecord, LogRecord
 
 
 class InMemoryProcessManager:
@@ -127,6 +127,32 @@ class InMemoryLogSource:
             return found[-lines:]
         cursors = [record.cursor for record in found]
         return found[cursors.index(after_cursor) + 1 :][:lines]
+
+
+class InMemoryExitSource:
+    """Returns the records that were put into ``records``."""
+
+    def __init__(self) -> None:
+        #: All records, oldest first.
+        self.records: list[ExitRecord] = []
+        #: Why runs were about to be stopped, by invocation id.
+        self.expected: dict[str, ExitReason] = {}
+
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    async def expect(self, unit_name: str, invocation_id: str, reason: ExitReason) -> None:
+        """Put a reason into ``expected``."""
+        _ = unit_name
+        self.expected[invocation_id] = reason
+
+    async def exits(self, runner: str, *, instance: int | None, limit: int) -> list[ExitRecord]:
+        """Return records of a runner, newest first."""
+        found = [each for each in self.records if each.runner == runner and instance in {None, each.instance}]
+        return found[::-1][:limit]
 
 
 def _program_of(unit: TransientUnit) -> str:

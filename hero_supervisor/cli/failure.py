@@ -30,6 +30,7 @@ _CODES: Final = {
     "service-unreachable": 5,
     "permission-denied": 6,
     "job-not-ended": NOT_THERE_YET,
+    "nothing-ended": NOT_THERE_YET,
     "timeout": 124,
 }
 
@@ -39,7 +40,7 @@ Exit codes:
   0    done
   1    the operation failed
   2    wrong usage or invalid input
-  3    the runner is not running, the job has not ended
+  3    the runner is not running, the job or run has not ended
   4    no such runner or job
   5    the service cannot be reached
   6    denied

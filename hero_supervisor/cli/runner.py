@@ -8,7 +8,7 @@ import typer
 from hero_supervisor.errors import HeroError
 from hero_supervisor.rpc_client import ServiceUnreachable
 
-from . import failure, inputs, output
+from . import failure, inputs, output, why
 from .session import AsJson, Session, complete_runner, session_of
 
 app = typer.Typer(help="Add, start, stop and look at runners.", rich_markup_mode=None)
@@ -260,3 +260,6 @@ def logs(
     records = session.records("get_runner_logs", params)
     show: Callable[[list[dict[str, Any]]], None] = output.write_json if session.as_json else output.write_log
     show(records)
+
+
+app.command()(why.exits)

@@ -6,13 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from hero_supervisor.errors import UnitExists
+from hero_supervisor.records import ExitReason
 from hero_supervisor.unit import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
-    from hero_supervisor.ports import ProcessManager
+    from hero_supervisor.ports import ExitSource, ProcessManager
     from hero_supervisor.runner import Runner
     from hero_supervisor.unit import Site, UnitStatus
 
@@ -22,10 +23,13 @@ T = TypeVar("T")
 class Instances:
     """The units of all runners of one supervisor."""
 
-    def __init__(self, processes: ProcessManager, site: Site, queue_of: Callable[[Runner], str]) -> None:
-        """Args: who runs units, what they have in common, and which queue a runner takes jobs from."""
+    def __init__(
+        self, processes: ProcessManager, site: Site, exits: ExitSource, queue_of: Callable[[Runner], str]
+    ) -> None:
+        """Args: who runs units, what they have in common, who records ends, and which queue a runner has."""
         self._processes = processes
         self._site = site
+        self._exits = exits
         self._queue_of = queue_of
 
     def names(self, runner: Runner) -> list[str]:
@@ -51,14 +55,27 @@ class Instances:
         except UnitExists:
             return await self._processes.status(unit.name)
 
-    async def stop(self, runner: Runner) -> list[UnitStatus]:
-        """Stop all instances, side by side, and return how they ended.
+    async def stop(
+        self, runner: Runner, names: Sequence[str] | None = None, *, reason: ExitReason = ExitReason.OPERATOR
+    ) -> list[UnitStatus]:
+        """Stop instances, side by side, and return how they ended.
+
+        Args:
+            runner: The runner.
+            names: Their units; all of the runner's if not given.
+            reason: Why, for the records of their exits. It is taken down first, so that they say so whatever happens.
 
         Raises:
             HeroError: As ``SystemdManager.stop``, for the first that could not be stopped; the others are.
         """
-        stop, timeout_s = self._processes.stop, runner.stop_timeout_s
-        return await together([stop(name, timeout_s=timeout_s) for name in self.names(runner)])
+        wanted = self.names(runner) if names is None else names
+        return await together([self._stop(name, reason, timeout_s=runner.stop_timeout_s) for name in wanted])
+
+    async def _stop(self, name: str, reason: ExitReason, *, timeout_s: float) -> UnitStatus:
+        unit = await self._processes.status(name)
+        if unit.is_running:
+            await self._exits.expect(name, unit.invocation_id, reason)
+        return await self._processes.stop(name, timeout_s=timeout_s)
 
     async def look(self, runner: Runner) -> list[UnitStatus]:
         """Return the status of each instance, by number.

@@ -25,6 +25,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import DependencyNotReady, HeroError, RunnerNotFound, SystemdUnavailable
+from hero_supervisor.records import ExitReason
 from hero_supervisor.state import Desired
 
 from .instances import together
@@ -134,7 +135,7 @@ class Reconciler:
 
     async def _restart(self, runner: Runner, instance: int) -> None:
         name = self._site.unit_name(runner.id, instance)
-        await self._processes.stop(name, timeout_s=runner.stop_timeout_s)
+        await self._instances.stop(runner, [name], reason=ExitReason.REPLACED)
         await self._attempt(runner, instance)
 
     async def trim(self, before: Runner, after: Runner) -> None:
@@ -146,7 +147,7 @@ class Reconciler:
         extra = [name for name in self._instances.names(before) if name not in self._instances.names(after)]
         if not after.instances:
             extra = self._instances.names(before)
-        await together([self._processes.stop(name, timeout_s=before.stop_timeout_s) for name in extra])
+        await self._instances.stop(before, extra)
         for name in extra:
             self._retries.pop(name, None)
 

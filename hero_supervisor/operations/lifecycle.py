@@ -16,7 +16,7 @@ from hero_supervisor import schema
 from hero_supervisor.engine.order import cycle_faults
 from hero_supervisor.errors import Fault, InvalidRunner
 from hero_supervisor.reachability import reach_faults
-from hero_supervisor.records import RunnerStatus
+from hero_supervisor.records import ExitReason, RunnerStatus
 from hero_supervisor.runner import Runner, RunnerId
 from hero_supervisor.state import Desired, StoredRunner
 from hero_supervisor.unit import faults_on
@@ -111,7 +111,7 @@ class LifecycleOperations(Parts):
             SystemdUnavailable: The systemd manager cannot be reached.
         """
         async with self._registry.known(runner) as stored:
-            await self._instances.stop(stored.definition)
+            await self._instances.stop(stored.definition, reason=ExitReason.REPLACED)
             return await self._start(stored)
 
     async def roll_runner(self, runner: RunnerId, at_once: AtOnce = 1) -> RunnerStatus:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hero_supervisor.engine.reconcile import Reconciler
     from hero_supervisor.engine.registry import Registry
     from hero_supervisor.engine.stats import StatsReader
-    from hero_supervisor.ports import LogSource, ProcessManager
+    from hero_supervisor.ports import ExitSource, LogSource, ProcessManager
     from hero_supervisor.runner import Runner
     from hero_supervisor.unit import Site
 
@@ -24,6 +24,7 @@ class Parts(ABC):
     _site: Site
     _processes: ProcessManager
     _logs: LogSource
+    _exits: ExitSource
     _registry: Registry
     _instances: Instances
     _reconciler: Reconciler

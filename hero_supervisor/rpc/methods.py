@@ -32,6 +32,7 @@ METHODS: Final = (
     Method("stop_all", Scope.ADMIN),
     Method("get_all_status", Scope.READ),
     # Ours.
+    Method("get_runner_exits", Scope.READ),
     Method("restart_runner", Scope.ADMIN),
     Method("roll_runner", Scope.ADMIN),
     Method("reload_runner", Scope.ADMIN),

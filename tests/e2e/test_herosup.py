@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.conftest import eventually
+from tests.e2e.conftest import eventually, systemctl
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Service
@@ -46,6 +47,28 @@ def test_jobs_from_the_command_line(service: Service) -> None:
     assert service.herosup("job", "status", job_id).stdout.strip() == "finished"
     listed = json.loads(service.herosup("--json", "job", "list", "--runner", "sh").stdout)
     assert next(job["id"] for job in listed) == job_id
+
+
+def test_why_a_runner_ended(service: Service) -> None:
+    service.herosup("runner", "add", "web", "--start", "--", "/bin/sleep", "infinity")
+    nothing = service.herosup("why", "web")
+    assert (nothing.returncode, "no run of 'web' has ended" in nothing.stderr) == (3, True)
+    crash = ("/bin/sh", "-c", "echo going down; sleep 0.2; exit 3")
+    service.herosup("runner", "add", "bad", "--restart-delay", "60", "--start", "--", *crash)
+    eventually(lambda: service.herosup("why", "bad").returncode == 0)
+    told = service.herosup("why", "bad").stdout
+    assert "Why:   its program ended by itself with exit status 3." in told
+    assert "Next:  systemd starts it again, after its restart delay." in told
+    assert "    going down" in told
+    command = told.splitlines()[-1].split()
+    assert "going down" in subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    service.kill()
+    systemctl("stop", f"{service.namespace}-runner-web.service")
+    service.start()
+    (record,) = json.loads(service.herosup("runner", "exits", "web", "--json").stdout)
+    assert record["reason"] == "operator"
+    assert json.loads(service.herosup("--json", "why", "bad").stdout)["exit"]["exit_code"] == 3
+    assert "exit status 3" in service.herosup("runner", "exits", "bad").stdout
 
 
 def test_errors_have_a_hint_and_a_status(service: Service) -> None:

@@ -11,9 +11,9 @@ import pytest
 from hero_supervisor import errors
 from hero_supervisor.builder import SupervisorBuilder
 from hero_supervisor.job import Job, JobStatus
-from hero_supervisor.records import RunnerState
+from hero_supervisor.records import ExitReason, RunnerState
 from hero_supervisor.runner import Executor, Runner
-from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
+from hero_supervisor.testing import InMemoryExitSource, InMemoryLogSource, InMemoryProcessManager
 from tests.redis_fixtures import eventually
 
 if TYPE_CHECKING:
@@ -34,12 +34,20 @@ def processes() -> InMemoryProcessManager:
 
 
 @pytest.fixture
-def build(processes: InMemoryProcessManager, redis_url: str, namespace: str, tmp_path: Path) -> Build:
+def exits() -> InMemoryExitSource:
+    return InMemoryExitSource()
+
+
+@pytest.fixture
+def build(
+    processes: InMemoryProcessManager, exits: InMemoryExitSource, redis_url: str, namespace: str, tmp_path: Path
+) -> Build:
     """Make builders of supervisors that share one Redis, one state directory and one systemd."""
 
     def builder() -> SupervisorBuilder:
         builder = SupervisorBuilder().redis_url(redis_url).namespace(namespace).state_dir(tmp_path / "state")
-        return builder.process_manager(processes).log_source(InMemoryLogSource())
+        builder = builder.process_manager(processes).log_source(InMemoryLogSource())
+        return builder.exit_source(exits)
 
     return builder
 
@@ -202,3 +210,21 @@ async def test_waiting_for_a_job_nobody_takes_ends_at_the_callers_time(superviso
     await supervisor.add_runner(B)
     with pytest.raises(errors.OperationTimeout):
         await supervisor.queue_and_wait("b", Job(payload="x"), timeout=0.1)
+
+
+async def test_the_supervisor_says_before_a_stop_why_it_stops(
+    supervisor: Supervisor, exits: InMemoryExitSource
+) -> None:
+    await supervisor.add_runner(A)
+    first = await supervisor.start_runner("a")
+    second = await supervisor.restart_runner("a")
+    await supervisor.stop_runner("a")
+    await supervisor.stop_runner("a")
+    assert exits.expected == {first.invocation_id: ExitReason.REPLACED, second.invocation_id: ExitReason.OPERATOR}
+
+
+async def test_exits_are_those_of_a_runner_that_is_known(supervisor: Supervisor) -> None:
+    await supervisor.add_runner(A)
+    assert await supervisor.get_runner_exits("a") == []
+    with pytest.raises(errors.RunnerNotFound):
+        await supervisor.get_runner_exits("nobody")
