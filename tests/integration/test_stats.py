@@ -12,6 +12,7 @@ from hero_supervisor.builder import SupervisorBuilder
 from hero_supervisor.cgroup import CGROUP_ROOT, CgroupSampler
 from hero_supervisor.errors import RunnerNotFound
 from hero_supervisor.runner import Runner
+from hero_supervisor.sandbox import Sandbox
 from hero_supervisor.systemd import SystemdManager
 from hero_supervisor.testing import InMemoryLogSource
 from hero_supervisor.unit import Property
@@ -39,6 +40,7 @@ async def supervisor(unit_prefix: str, bus_address: str, redis_url: str, tmp_pat
     """A supervisor on the real systemd, whose namespace is the test's prefix."""
     builder = SupervisorBuilder().redis_url(redis_url).namespace(unit_prefix).state_dir(tmp_path / "state")
     processes = SystemdManager(user=IS_USER, address=bus_address)
+    builder.default_sandbox(Sandbox.TRUSTED)  # the interpreter may be where others hide it
     async with await builder.process_manager(processes).log_source(InMemoryLogSource()).build() as supervisor:
         yield supervisor
         for runner in await supervisor.list_runners():
