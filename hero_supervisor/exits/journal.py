@@ -43,6 +43,8 @@ DISORDER_S: Final = 0.02
 _TAIL_ENTRIES: Final = 5 * TAIL_LINES
 
 READ_TIMEOUT_S: Final = 30.0
+#: Reads under way at once; each is a process.
+MAX_READERS: Final = 4
 _CHUNK_BYTES: Final = 64 * 1024
 _MAX_ERROR_BYTES: Final = 4 * 1024
 
@@ -58,6 +60,7 @@ class ExitJournal:
     def __init__(self, *, user: bool = False, program: str = "journalctl") -> None:
         """Args: whose units; and the program to run, found on PATH."""
         self._program = program
+        self._slots = asyncio.Semaphore(MAX_READERS)
         own = (f"_UID={os.getuid()}",) if user else ()
         self._unit_field = "_SYSTEMD_USER_UNIT" if user else "_SYSTEMD_UNIT"
         self._from_unit = own
@@ -106,7 +109,7 @@ class ExitJournal:
     async def _read(self, arguments: Sequence[str]) -> list[Entry]:
         entries: list[Entry] = []
         try:
-            async with asyncio.timeout(READ_TIMEOUT_S), self._running(arguments) as output:
+            async with self._slots, asyncio.timeout(READ_TIMEOUT_S), self._running(arguments) as output:
                 while (found := await output.read()) is not None:
                     entries += found
         except TimeoutError:

@@ -28,7 +28,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import HeroError, JournalUnavailable
-from hero_supervisor.records import ExitReason
+from hero_supervisor.records import ExitReason, ExitRecord
 
 from .folder import ExitFolder, fold, identify
 from .journal import ExitJournal
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hero_supervisor.ports import ProcessManager
-    from hero_supervisor.records import ExitRecord
     from hero_supervisor.unit import UnitStatus
 
     from .folder import Run
@@ -190,8 +189,7 @@ class ExitWatcher:
             while (entries := await output.read()) is not None:
                 self._feed(entries)
                 _sort_in(self._folder.take(), ended)
-        for runs in ended.values():
-            await self._ask(runs[-1])
+        await asyncio.gather(*(self._ask(runs[-1]) for runs in ended.values()))
         return [run for runs in ended.values() for run in runs]
 
     async def _follow(self) -> None:
@@ -204,8 +202,7 @@ class ExitWatcher:
             while (entries := await self._next(output)) is not None:
                 self._feed(entries)
                 await self._hear()
-                for run in self._folder.waiting:
-                    await self._ask(run)
+                await asyncio.gather(*map(self._ask, self._folder.waiting))
                 if runs := self._folder.take(_now()):
                     await self._record(runs)
                 self._position = self._folder.position
@@ -252,7 +249,10 @@ class ExitWatcher:
                 self._statuses[run.invocation_id] = status
 
     async def _record(self, runs: Iterable[Run]) -> None:
-        records = [record for run in runs if (record := await self._record_of(run))]
+        made = await asyncio.gather(*map(self._record_of, runs), return_exceptions=True)
+        if failed := next((each for each in made if isinstance(each, BaseException)), None):
+            raise failed
+        records = [each for each in made if isinstance(each, ExitRecord)]
         await self._store.add(records, position=self._folder.position)
         for record in records:
             extra = {"runner": record.runner, "invocation_id": record.invocation_id}
