@@ -13,7 +13,8 @@ when an end is seen: as long as it has the unit it knows how a clean end came ab
 whether it is about to start the unit again. A user's manager does not even log that there was a clean end; there
 the news that a main process has ended makes us ask. Of a clean end while nobody listened there is no trace.
 
-**When the journal cannot be read** everything else goes on: it is said once in the log, and tried again and again.
+**When the journal cannot be read** everything else goes on: it is tried again and again, and the second failure is
+said in the log.
 
 After a long absence each unit's last runs are looked at, as many as the store keeps; a runner that crashed a hundred
 thousand times meanwhile costs no more than that.
@@ -89,7 +90,7 @@ class ExitWatcher:
         # Everything up to here is recorded.
         self._position: str | None = None
         self._has_caught_up = asyncio.Event()
-        self._is_failing = False
+        self._failures = 0
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -159,7 +160,7 @@ class ExitWatcher:
                 await self._follow()
             except JournalUnavailable as exc:
                 if _now() - began > MAX_PAUSE_S:  # it was well before
-                    self._is_failing, pause_s = False, MIN_PAUSE_S
+                    self._failures, pause_s = 0, MIN_PAUSE_S
                 self._report(exc)
             self._has_caught_up.set()
             # There is no event for a journal that can be read again.
@@ -167,9 +168,10 @@ class ExitWatcher:
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     def _report(self, error: JournalUnavailable) -> None:
-        level = logging.DEBUG if self._is_failing else logging.WARNING
+        # Not the first time: when systemd stops our service, its SIGTERM also meets journalctl.
+        self._failures += 1
+        level = logging.WARNING if self._failures == 2 else logging.DEBUG
         logger.log(level, "cannot take note of exits for now, trying again: %s", error)
-        self._is_failing = True
 
     async def _catch_up(self) -> None:
         """Read to the end of the journal, anew from what is stored, and record what has ended."""

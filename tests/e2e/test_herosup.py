@@ -69,6 +69,8 @@ def test_why_a_runner_ended(service: Service) -> None:
     assert record["reason"] == "operator"
     assert json.loads(service.herosup("--json", "why", "bad").stdout)["exit"]["exit_code"] == 3
     assert "exit status 3" in service.herosup("runner", "exits", "bad").stdout
+    service.stop()
+    assert "cannot take note of exits" not in service.journal()
 
 
 def test_errors_have_a_hint_and_a_status(service: Service) -> None:

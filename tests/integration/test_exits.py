@@ -406,13 +406,16 @@ def children(name: str) -> list[int]:
     return found
 
 
-async def test_a_journalctl_that_was_killed_is_started_again_and_nothing_is_missed(world: World) -> None:
+async def test_a_journalctl_that_was_killed_is_started_again_and_nothing_is_missed(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     async with world.watching() as watcher:
         await until(lambda: children("journalctl"))
         for pid in children("journalctl"):
             os.kill(pid, signal.SIGKILL)
         await world.run(*program("sys.exit(3)"))
         assert (await only(watcher)).exit_code == 3
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 async def test_no_process_is_left_behind(world: World) -> None:
