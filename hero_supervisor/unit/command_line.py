@@ -10,7 +10,7 @@ import shlex
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
-from .transient import CLONE_NEWUTS
+from .transient import CLONE_NEWUTS, NO_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -42,7 +42,7 @@ def systemd_run_line(unit: TransientUnit, *, is_user: bool = False) -> str:
             command = [word.replace("$", "$$") for word in _words_of(prop)]
         elif prop.name == "Environment":
             words += [f"--setenv={variable}" for variable in _list(prop.value)]
-        elif prop.name not in _UNSAYABLE:
+        elif prop.name not in _UNSAYABLE and prop.value != NO_LIMIT:  # that a limit is not set need not be said
             words += [f"--property={assignment}" for assignment in _assignments(prop)]
     return shlex.join([*words, "--", *command])
 

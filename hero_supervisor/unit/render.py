@@ -22,7 +22,7 @@ from hero_supervisor.runner import Readiness
 
 from .capabilities import Capabilities
 from .sandbox import sandbox_properties
-from .transient import Property, TransientUnit, duration, exec_reload, exec_start, flag, lifetime, shown_paths
+from .transient import NO_LIMIT, Property, TransientUnit, duration, exec_reload, exec_start, flag, lifetime, shown_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,10 +42,6 @@ _RESTART_WORDS: Final = {
 #: Ends by these signals are no failures for systemd; for another stop signal it has to be told. Source:
 #: systemd.service(5).
 _CLEAN_SIGNALS: Final = frozenset({"SIGHUP", "SIGINT", "SIGTERM"})
-
-
-#: CGROUP_LIMIT_MAX, and for weights and quotas "not set". Source: org.freedesktop.systemd1(5).
-NO_LIMIT: Final = 2**64 - 1
 
 
 def render(

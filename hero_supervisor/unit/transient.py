@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: CGROUP_LIMIT_MAX, and for weights and quotas "not set". Source: org.freedesktop.systemd1(5).
+NO_LIMIT: Final = 2**64 - 1
+
 #: Sources: mount(2), clone(2).
 _MS_REC: Final = 0x4000
 CLONE_NEWUTS: Final = 0x0400_0000

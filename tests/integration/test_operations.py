@@ -63,6 +63,7 @@ def units() -> Units:
 @pytest.fixture
 async def supervisor(units: Units, tmp_path: Path, redis_url: str) -> AsyncIterator[Supervisor]:
     builder = SupervisorBuilder().redis_url(redis_url).state_dir(tmp_path / "state")
+    builder.default_sandbox(Sandbox.TRUSTED)  # programs of tests are where a sandbox hides them
     async with await builder.process_manager(units).log_source(InMemoryLogSource()).build() as supervisor:
         yield supervisor
 

@@ -40,6 +40,7 @@ async def supervisor(units: InMemoryProcessManager, tmp_path: Path, redis_url: s
 
 async def build(units: InMemoryProcessManager, tmp_path: Path, redis_url: str, *declared: Runner) -> Supervisor:
     builder = SupervisorBuilder().redis_url(redis_url).state_dir(tmp_path / "state").runners(declared)
+    builder.default_sandbox(Sandbox.TRUSTED)  # programs of tests are where a sandbox hides them
     return await builder.process_manager(units).log_source(InMemoryLogSource()).build()
 
 

@@ -39,6 +39,7 @@ THREE = ("/bin/sh", "-c", "sleep 1000 & sleep 1000 & wait")
 async def supervisor(unit_prefix: str, bus_address: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Supervisor]:
     """A supervisor on the real systemd, whose namespace is the test's prefix."""
     builder = SupervisorBuilder().redis_url(redis_url).namespace(unit_prefix).state_dir(tmp_path / "state")
+    builder.default_sandbox(Sandbox.TRUSTED)  # programs of tests are where a sandbox hides them
     processes = SystemdManager(user=IS_USER, address=bus_address)
     builder.default_sandbox(Sandbox.TRUSTED)  # the interpreter may be where others hide it
     async with await builder.process_manager(processes).log_source(InMemoryLogSource()).build() as supervisor:
