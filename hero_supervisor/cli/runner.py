@@ -41,6 +41,7 @@ def add(
     restart_delay: Annotated[float | None, typer.Option(metavar="SECONDS", help="Pause before a restart.")] = None,
     start_timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Longest time to start.")] = None,
     stop_timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="From SIGTERM to SIGKILL.")] = None,
+    sandbox: Annotated[str | None, typer.Option(help="How far it is shut in: strict, default or trusted.")] = None,
     file: Annotated[str | None, typer.Option(help="Definition in JSON or TOML; options override it.")] = None,
     start: Annotated[bool, typer.Option("--start", help="Start it, too.")] = False,
     as_json: AsJson = False,
@@ -61,6 +62,7 @@ def add(
         "restart_delay_s": restart_delay,
         "start_timeout_s": start_timeout,
         "stop_timeout_s": stop_timeout,
+        "sandbox": sandbox,
     }
     definition = _definition(given, inputs.pairs_in(env or [], "variable"), file)
     status = session.record("add_runner", {"runner": definition})

@@ -345,7 +345,7 @@ def test_an_unforeseen_error_is_exit_1_without_a_traceback(service: Service, mon
 def test_runner_add_sends_the_definition_and_shows_the_status(service: Service) -> None:
     service.answers["add_runner"] = runner_status("w", "stopped")
     options = "--env A=1 --env B=x=y --cwd /srv --user u --group g --description d --queue q --readiness notify"
-    times = "--restart never --restart-delay 2 --start-timeout 3 --stop-timeout 4"
+    times = "--restart never --restart-delay 2 --start-timeout 3 --stop-timeout 4 --sandbox strict"
     result = service.herosup(*f"runner add w {options} {times} -- /bin/cat --json -n".split())
     assert (result.exit_code, result.stdout) == (0, "w: stopped\n")
     definition = {
@@ -362,6 +362,7 @@ def test_runner_add_sends_the_definition_and_shows_the_status(service: Service) 
         "restart_delay_s": 2.0,
         "start_timeout_s": 3.0,
         "stop_timeout_s": 4.0,
+        "sandbox": "strict",
     }
     assert service.calls == [("add_runner", {"runner": definition})]
 

@@ -48,7 +48,7 @@ def _faults(data: object) -> list[Fault]:
     [
         ({"inner": {"number": "odd"}}, ["inner.number"]),
         ({"inner": {"number": -1, "needed": 1}}, ["inner.number", "inner.needed"]),
-        ({"inner": {"nubmer": 1}}, ["inner.nubmer"]),
+        ({"inner": {"other": 1}}, ["inner.other"]),
         ({"inner": 5}, ["inner"]),
         ({"inner": None}, ["inner"]),
         ({"maybe": {"number": None}}, ["maybe.number"]),
