@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, cast
 import msgspec
 from msgspec import Meta
 
-from . import environment, extra_properties, limits, restart, schema
+from . import environment, extra_properties, limits, probe, restart, schema
 from .command import command_faults
 from .environment import Credentials
 from .errors import Fault, InvalidRunner
 from .extra_properties import ExtraProperties
 from .limits import Limits, LogRate, OomPolicy
 from .original import from_original, is_original
+from .probe import Probe
 from .restart import Backoff, PositiveSeconds, RestartPolicy, Seconds
 from .sandbox import Sandbox
 
@@ -107,6 +108,10 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     #: Redis list the runner takes job ids from; ``{namespace}:q:work:type:{id}`` when not given.
     queue: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     readiness: Readiness = Readiness.EXEC
+    #: What has to answer before it counts as running; until then those that come after it wait.
+    readiness_probe: Probe | None = None
+    #: What has to answer while it runs; an instance that does not is replaced.
+    liveness_probe: Probe | None = None
     #: Runners that are started before it and stopped after it, and what they must have reached.
     after: Annotated[dict[RunnerId, Milestone], Meta(max_length=64)] = {}
     restart: RestartPolicy = RestartPolicy.ALWAYS
@@ -173,6 +178,7 @@ def faults_in(runner: Runner) -> Iterable[Fault]:
     yield from _reload_faults(runner)
     yield from _age_faults(runner)
     yield from limits.faults_in(runner.limits)
+    yield from _probe_faults(runner)
     yield from extra_properties.faults_in(runner.extra_properties)
 
 
@@ -181,6 +187,13 @@ def _single_line_faults(runner: Runner) -> Iterable[Fault]:
         yield from schema.line_faults(name, getattr(runner, name) or "")
     if runner.working_directory is not None:
         yield from schema.path_faults("working_directory", runner.working_directory)
+
+
+def _probe_faults(runner: Runner) -> Iterable[Fault]:
+    for name in ("readiness_probe", "liveness_probe"):
+        found: Probe | None = getattr(runner, name)
+        if found is not None:
+            yield from (Fault(f"{name}.{fault.path}", fault.message) for fault in probe.faults_in(found))
 
 
 def _reload_faults(runner: Runner) -> Iterable[Fault]:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Annotated, Any, Self
 
 from msgspec import Meta
@@ -21,7 +22,9 @@ from . import embedded_redis
 from .client import JobClient
 from .engine.bulk import BulkOperations
 from .engine.dependencies import Dependencies
+from .engine.health import HealthKeeper
 from .engine.instances import Instances
+from .engine.probe_command import ProbeCommands
 from .engine.reconcile import Reconciler
 from .engine.registry import Registry
 from .engine.stats import StatsReader
@@ -32,6 +35,7 @@ from .operations.fleet import FleetOperations
 from .operations.jobs import JobOperations
 from .operations.stats import StatsOperations
 from .ports import ExitSource, LogSource, ProcessManager
+from .probing import Checker
 from .queue.keys import Keys
 from .records import LogRecord
 from .runner import Runner, RunnerId
@@ -76,8 +80,12 @@ class Supervisor(FleetOperations, JobOperations, StatsOperations, ExitOperations
         self._registry = Registry(state)
         self._instances = Instances(processes, site, exits, self._queue_of)
         self._stats = StatsReader(self._instances)
-        self._dependencies = Dependencies(self._registry, self._instances)
-        self._reconciler = Reconciler(self._registry, self._instances, self._dependencies, processes, site)
+        self._probe_commands = ProbeCommands(processes, site)
+        self._health = HealthKeeper(self._checker_of, lambda runner: self._reconciler.look_at(runner))
+        self._dependencies = Dependencies(self._registry, self._instances, self._health)
+        self._reconciler = Reconciler(
+            self._registry, self._instances, self._dependencies, self._health, processes, site
+        )
         self._bulk = BulkOperations()
         self._opened = AsyncExitStack()
         self._client: JobClient | None = None
@@ -115,6 +123,7 @@ class Supervisor(FleetOperations, JobOperations, StatsOperations, ExitOperations
             await self._exits.open()
             stack.push_async_callback(self._exits.close)
             await stack.enter_async_context(_running(self._reconciler.run(), name="reconciler"))
+            stack.push_async_callback(self._health.aclose)
             stack.push_async_callback(self._bulk.aclose)
             self._client = await stack.enter_async_context(self._connect_redis())
             self._opened = stack.pop_all()
@@ -190,6 +199,12 @@ class Supervisor(FleetOperations, JobOperations, StatsOperations, ExitOperations
         if self._client is None:
             raise RedisUnavailable("cannot use jobs: this supervisor has not been opened")
         return self._client
+
+    def _checker_of(self, runner: Runner) -> Checker:
+        return Checker(run_command=partial(self._probe_commands.run, runner), key_exists=self._key_exists)
+
+    async def _key_exists(self, key: str) -> bool:
+        return await self._jobs.key_exists(key)
 
     def _queue_of(self, runner: Runner) -> str:
         return runner.queue or Keys(self._site.namespace).work_queue(runner.id)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import DependencyNotReady
 from hero_supervisor.records import RunnerState
+from hero_supervisor.runner import Milestone
 from hero_supervisor.state import Desired
 
 from .status import state_of
@@ -14,6 +15,7 @@ from .status import state_of
 if TYPE_CHECKING:
     from hero_supervisor.runner import Runner
 
+    from .health import HealthKeeper
     from .instances import Instances
     from .registry import Registry
 
@@ -24,9 +26,10 @@ LOOK_PAUSE_S: Final = 0.2
 class Dependencies:
     """Tells what a runner still waits for."""
 
-    def __init__(self, registry: Registry, instances: Instances) -> None:
+    def __init__(self, registry: Registry, instances: Instances, health: HealthKeeper) -> None:
         self._registry = registry
         self._instances = instances
+        self._health = health
 
     async def unmet(self, runner: Runner) -> list[str]:
         """Return the runners that this one comes after and that are not there yet.
@@ -35,7 +38,7 @@ class Dependencies:
             DependencyNotReady: One is not meant to run, or does not exist: waiting would not help.
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        return [other for other in runner.after if not await self._is_there(runner.id, other)]
+        return [other for other, how in runner.after.items() if not await self._is_there(runner.id, other, how)]
 
     async def wait(self, runner: Runner) -> None:
         """Wait until all runners that this one comes after are there, at most its ``start_timeout_s``.
@@ -54,7 +57,7 @@ class Dependencies:
             text = f"it comes after {', '.join(unmet)}, not there within {runner.start_timeout_s:g} s"
             raise DependencyNotReady(f"cannot start runner '{runner.id}': {text}", runner=runner.id) from None
 
-    async def _is_there(self, runner: str, other: str) -> bool:
+    async def _is_there(self, runner: str, other: str, how: Milestone) -> bool:
         if other not in self._registry or self._registry.get(other).desired is not Desired.RUNNING:
             raise DependencyNotReady(
                 f"cannot start runner '{runner}': it comes after '{other}', which is not meant to run",
@@ -62,4 +65,5 @@ class Dependencies:
                 runner=runner,
             )
         units = await self._instances.look(self._registry.get(other).definition)
-        return all(state_of(unit) is RunnerState.RUNNING for unit in units)
+        is_started = all(state_of(unit) is RunnerState.RUNNING for unit in units)
+        return is_started and (how is Milestone.STARTED or all(self._health.is_ready(unit.name) for unit in units))

@@ -24,9 +24,10 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from hero_supervisor.errors import DependencyNotReady, HeroError, RunnerNotFound, SystemdUnavailable
+from hero_supervisor.errors import DependencyNotReady, HeroError, RunnerNotFound, SystemdUnavailable, UnitFailed
 from hero_supervisor.records import ExitReason
 from hero_supervisor.state import Desired
+from hero_supervisor.unit import UnitStatus
 
 from .instances import together
 from .retry import Retry, next_retry
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
     from hero_supervisor.records import RunnerStatus
     from hero_supervisor.runner import Runner
     from hero_supervisor.state import StoredRunner
-    from hero_supervisor.unit import Site, UnitStatus
+    from hero_supervisor.unit import Site
 
     from .dependencies import Dependencies
+    from .health import HealthKeeper
     from .instances import Instances
     from .registry import Registry
 
@@ -62,12 +64,14 @@ class Reconciler:
         registry: Registry,
         instances: Instances,
         dependencies: Dependencies,
+        health: HealthKeeper,
         processes: ProcessManager,
         site: Site,
     ) -> None:
         self._registry = registry
         self._instances = instances
         self._dependencies = dependencies
+        self._health = health
         self._processes = processes
         self._site = site
         #: By unit name, what systemd has given up.
@@ -81,7 +85,10 @@ class Reconciler:
 
     def on_ended(self, unit_name: str) -> None:
         """Look at the runner of a unit."""
-        runner = self._site.runner_id(unit_name)
+        self.look_at(self._site.runner_id(unit_name))
+
+    def look_at(self, runner: str) -> None:
+        """Look at a runner now."""
         if runner in self._registry:
             self._look_at(runner, time.monotonic())
 
@@ -94,15 +101,15 @@ class Reconciler:
         """Return the status of a runner, given what systemd says of its units."""
         runner = stored.definition.id
         instances = [
-            instance_status(runner, number, unit, self._next_start(unit.name))
+            instance_status(runner, number, unit, self._next_start(unit), is_ready=self._health.is_ready(unit.name))
             for number, unit in enumerate(units, start=1)
         ]
         return runner_status(stored.desired, instances)
 
-    def _next_start(self, unit_name: str) -> datetime | None:
-        """Return when a unit that failed is started again by us; ``None`` when it is not."""
-        retry = self._retries.get(unit_name)
-        if retry is None or retry.due_s is None:
+    def _next_start(self, unit: UnitStatus) -> datetime | None:
+        """Return when a unit that failed is started again by us; ``None`` when it is not, or runs again."""
+        retry = self._retries.get(unit.name)
+        if retry is None or retry.due_s is None or unit.is_running:
             return None
         return datetime.now(UTC) + timedelta(seconds=max(0.0, retry.due_s - time.monotonic()))
 
@@ -117,7 +124,7 @@ class Reconciler:
         Raises:
             HeroError: As ``Instances.start``, for the first that could not be started. It will be tried again.
         """
-        self.forget(runner)
+        self._forget_failures(self._instances.names(runner))
         if not runner.instances:
             return await self._instances.look(runner)
         return await together([self._attempt(runner, number) for number in range(1, runner.instances + 1)])
@@ -148,24 +155,39 @@ class Reconciler:
         if not after.instances:
             extra = self._instances.names(before)
         await self._instances.stop(before, extra)
-        for name in extra:
-            self._retries.pop(name, None)
+        self._forget_failures(extra)
+        self._health.forget(extra)
 
     def forget(self, runner: Runner) -> None:
-        """Forget the failures of a runner."""
-        for name in self._instances.names(runner):
+        """Forget the failures and the probes of a runner that is about to be stopped."""
+        self._forget_failures(self._instances.names(runner))
+        self._health.forget(self._instances.names(runner))
+
+    def _forget_failures(self, unit_names: Sequence[str]) -> None:
+        for name in unit_names:
             self._retries.pop(name, None)
 
     async def _attempt(self, runner: Runner, instance: int, *, burst: int | None = None) -> UnitStatus:
         """Start an instance; when that fails, see to it that it is tried again."""
+        name = self._site.unit_name(runner.id, instance)
         try:
-            return await self._instances.start(runner, instance, burst=burst)
+            unit = await self._instances.start(runner, instance, burst=burst)
+            await self._await_readiness(runner, unit)
         except SystemdUnavailable:
             raise  # with the connection comes a look at all
         except HeroError as exc:
-            name = self._site.unit_name(runner.id, instance)
             self._note_failure(runner, await self._processes.status(name), reason=str(exc))
             raise
+        return unit
+
+    async def _await_readiness(self, runner: Runner, unit: UnitStatus) -> None:
+        try:
+            await self._health.wait_ready(runner, unit)
+        except UnitFailed:
+            await self._instances.stop(runner, [unit.name], reason=ExitReason.UNHEALTHY)
+            raise
+        finally:
+            self._look_at_age(runner, unit)
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -233,6 +255,7 @@ class Reconciler:
     async def _bring_about(self, stored: StoredRunner) -> None:
         runner = stored.definition
         units = await self._instances.look(runner)
+        self._health.follow(runner, units)
         verdicts = [verdict(runner.restart, stored.desired, unit) for unit in units]
         if all(each is Verdict.ENDED for each in verdicts) and not any(unit.name in self._retries for unit in units):
             logger.info("runner %s has ended", runner.id, extra={"runner": runner.id})
@@ -255,6 +278,7 @@ class Reconciler:
         retry = self._retries.get(unit.name)
         if needs is Verdict.LEAVE:
             self._forgive(runner, unit)
+            await self._replace_if_due(runner, instance, unit)
         elif retry is not None and retry.invocation_id == unit.invocation_id:
             await self._retry(runner, instance, retry)
         elif needs is Verdict.START:
@@ -262,6 +286,30 @@ class Reconciler:
             await self._attempt(runner, instance)
         elif needs is Verdict.RETRY:
             self._note_failure(runner, unit, reason=f"its result is '{unit.result}'")
+
+    async def _replace_if_due(self, runner: Runner, instance: int, unit: UnitStatus) -> None:
+        """Replace an instance that is not alive, or old enough."""
+        if unit.active_state != "active":
+            return
+        if not self._health.is_alive(unit):
+            await self._instances.stop(runner, [unit.name], reason=ExitReason.UNHEALTHY)
+            # Not at once, or what never works would be restarted as fast as its probe fails.
+            self._note_failure(runner, UnitStatus(unit.name), reason="its liveness probe fails")
+        elif self._look_at_age(runner, unit):
+            logger.info("replacing unit %s for its age", unit.name, extra={"runner": runner.id, "unit": unit.name})
+            await self._instances.stop(runner, [unit.name], reason=ExitReason.MAX_AGE)
+            await self._attempt(runner, instance)
+
+    def _look_at_age(self, runner: Runner, unit: UnitStatus) -> bool:
+        """Whether a unit is as old as it may get; if not, see to it that it is looked at when it is."""
+        if runner.max_age_s is None or not unit.state_change_usec:
+            return False
+        # The same for one run whenever it is asked for, another for each.
+        jitter_s = runner.max_age_jitter_s * random.Random(unit.invocation_id).random()  # noqa: S311
+        left_s = runner.max_age_s + jitter_s - (time.time() - unit.state_change_usec / 1e6)
+        if left_s > 0:
+            self._look_at(runner.id, time.monotonic() + left_s)
+        return left_s <= 0
 
     async def _retry(self, runner: Runner, instance: int, retry: Retry) -> None:
         if retry.due_s is None:

@@ -31,25 +31,30 @@ _WORST_FIRST: Final = (
 )
 
 
-def state_of(unit: UnitStatus, next_start: datetime | None = None) -> RunnerState:
+def state_of(unit: UnitStatus, next_start: datetime | None = None, *, is_ready: bool = True) -> RunnerState:
     """Return the state of a unit.
 
     Args:
         unit: What systemd says.
         next_start: When we will start it again, if we will.
+        is_ready: What its readiness probe says.
     """
+    if unit.active_state == "active" and not is_ready:
+        return RunnerState.STARTING
     # systemd 254 and later also say auto-restart-queued.
     if unit.sub_state.startswith("auto-restart") or next_start is not None:
         return RunnerState.BACKOFF
     return _STATES.get(unit.active_state, RunnerState.STOPPED)
 
 
-def instance_status(runner: str, instance: int, unit: UnitStatus, next_start: datetime | None = None) -> InstanceStatus:
+def instance_status(
+    runner: str, instance: int, unit: UnitStatus, next_start: datetime | None = None, *, is_ready: bool = True
+) -> InstanceStatus:
     """Return the status of an instance."""
     return InstanceStatus(
         id=runner,
         instance=instance,
-        status=state_of(unit, next_start),
+        status=state_of(unit, next_start, is_ready=is_ready),
         unit=unit.name,
         active_state=unit.active_state,
         sub_state=unit.sub_state,

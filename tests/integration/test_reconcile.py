@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hero_supervisor.records import RunnerStatus
     from hero_supervisor.supervisor import Supervisor
 
-QUICK = Backoff(delay_s=0.05, max_delay_s=0.2, jitter=0, stable_after_s=1)
+QUICK = Backoff(delay_s=0.05, max_delay_s=0.2, jitter=0, stable_after_s=30)
 UNIT = "hero-runner-a.service"
 
 
