@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from . import schema
 from .errors import InvalidSettings
 from .exits import ExitWatcher
-from .journal import JournalReader
+from .journal import JournalSource
 from .settings import Manager, Settings, faults_in
 from .state import StateDirectory
 from .supervisor import Supervisor
@@ -117,15 +117,16 @@ class SupervisorBuilder:
         )
         state = StateDirectory(settings.state_path)
         is_user = settings.manager is Manager.USER
+        site = Site(settings.namespace, state.environment_file, settings.default_sandbox)
         processes = self._processes or SystemdManager(user=is_user, address=settings.bus_address)
         exits = self._exits or ExitWatcher(
             namespace=settings.namespace, path=state.exits_file, processes=processes, user=is_user
         )
         return Supervisor(
-            site=Site(settings.namespace, state.environment_file, settings.default_sandbox),
+            site=site,
             state=state,
             processes=processes,
-            logs=self._logs or JournalReader(user=is_user),
+            logs=self._logs or JournalSource(slice_name=site.slice, user=is_user),
             exits=exits,
             manager=settings.manager,
             redis_url=settings.redis_url,

@@ -13,9 +13,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Annotated, Any, Self
-
-from msgspec import Meta
+from typing import Any, Self
 
 from . import embedded_redis
 from .client import JobClient
@@ -26,28 +24,25 @@ from .engine.reconcile import Reconciler
 from .engine.registry import Registry
 from .engine.stats import StatsReader
 from .errors import RedisUnavailable
-from .job import JobId
 from .operations.exits import ExitOperations
 from .operations.fleet import FleetOperations
 from .operations.jobs import JobOperations
+from .operations.logs import LogOperations
 from .operations.stats import StatsOperations
 from .ports import ExitSource, LogSource, ProcessManager
 from .queue.keys import Keys
-from .records import LogRecord
-from .runner import Runner, RunnerId
+from .runner import Runner
 from .settings import Manager, Secrets
 from .state import Desired, StateDirectory
 from .unit import Site
 
 logger = logging.getLogger(__name__)
 
-Lines = Annotated[int, Meta(ge=1, le=10_000, description="Number of lines, from 1 to 10000.")]
-
 #: Seconds for Redis to answer when the supervisor opens.
 REDIS_START_TIMEOUT_S = 30
 
 
-class Supervisor(FleetOperations, JobOperations, StatsOperations, ExitOperations):
+class Supervisor(FleetOperations, JobOperations, LogOperations, StatsOperations, ExitOperations):
     """Keeps runners alive and queues their jobs. Made by ``SupervisorBuilder``; use it as ``async with``."""
 
     def __init__(
@@ -103,6 +98,7 @@ class Supervisor(FleetOperations, JobOperations, StatsOperations, ExitOperations
         async with AsyncExitStack() as stack:
             self._state.open()
             stack.callback(self._state.close)
+            stack.push_async_callback(self._logs.close)
             self._registry.load()
             await self._processes.open()
             stack.push_async_callback(self._processes.close)
@@ -160,28 +156,6 @@ class Supervisor(FleetOperations, JobOperations, StatsOperations, ExitOperations
             elif unit.is_running:
                 logger.info("adopted runner %s: unit %s, process %d", runner, unit.name, unit.main_pid)
                 await self._registry.want(runner, Desired.RUNNING)
-
-    # -- logs ----------------------------------------------------------------------------------------------------
-
-    async def get_runner_logs(
-        self, runner: RunnerId, lines: Lines = 100, after_cursor: str | None = None, job_id: JobId | None = None
-    ) -> list[LogRecord]:
-        """Return journal entries of a runner, oldest first: the newest ones, or the ones after a cursor.
-
-        Args:
-            runner: Id of the runner.
-            lines: Most entries to return.
-            after_cursor: ``cursor`` of the record to go on after.
-            job_id: Only entries of this job.
-
-        Raises:
-            RunnerNotFound: No runner has this id.
-            InvalidInput: The cursor is not one.
-            JournalUnavailable: The journal cannot be read.
-        """
-        self._registry.get(runner)
-        unit_name = self._site.unit_name(runner)
-        return await self._logs.read(unit_name, lines=lines, after_cursor=after_cursor, job_id=job_id)
 
     # -- inside --------------------------------------------------------------------------------------------------
 
