@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,7 +19,7 @@ from .errors import HeroError, InvalidInput
 from .settings import DEFAULT_CONFIG_PATH, ENV_PREFIX, Settings, load_settings, parse_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 #: Not flags: secrets would be visible in the process list, runners are tables.
 _FILE_ONLY: Final = ("admin_secrets", "user_secrets", "register_secrets", "runners")
@@ -42,8 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     given = {name: parse_text(name, value) for name, value in flags.items() if value is not None}
     try:
         logs.configure(logs.directives_from(os.environ))
-        settings = load_settings(Path(path) if path else None, os.environ, given)
-        _serve(settings)
+        _serve(partial(load_settings, Path(path) if path else None, os.environ, given))
     except InvalidInput as exc:
         _report(exc)
         return 2
@@ -53,7 +53,8 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _serve(settings: Settings) -> None:
+def _serve(load: Callable[[], Settings]) -> None:
+    settings = load()
     try:
         from .app import SupervisorApp
     except ModuleNotFoundError as exc:
@@ -63,7 +64,8 @@ def _serve(settings: Settings) -> None:
 
     async def serve() -> None:
         supervisor = await SupervisorBuilder.from_settings(settings).build()
-        await SupervisorApp(supervisor, bind_address=settings.bind_address, port=settings.port).start()
+        address, port = settings.bind_address, settings.port
+        await SupervisorApp(supervisor, bind_address=address, port=port, reload=lambda: load().runners).start()
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve())

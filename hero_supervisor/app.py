@@ -1,8 +1,8 @@
 """The application around a supervisor: the HTTP server and the way from start to graceful end.
 
 Sequence: open the listening socket (a taken port is known before anything starts), open the supervisor, serve, tell
-systemd READY; on SIGTERM or SIGINT tell it STOPPING, let calls in flight
-end, close. Runners run on.
+systemd READY; on SIGTERM or SIGINT tell it STOPPING, let calls in flight end, close. Runners run on. On SIGHUP the
+declared runners are read and applied again.
 """
 
 from __future__ import annotations
@@ -13,22 +13,24 @@ import ipaddress
 import logging
 import signal
 import socket
-from typing import TYPE_CHECKING, Final
+import time
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .errors import AddressUnavailable
+from .errors import AddressUnavailable, HeroError
 from .notify import notify, watchdog_interval_s
 from .rpc import Dispatcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 
     from starlette.requests import Request
 
+    from .runner import Runner
     from .supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -49,11 +51,28 @@ class SupervisorApp:
         await app.start()
     """
 
-    def __init__(self, supervisor: Supervisor, *, bind_address: str = "127.0.0.1", port: int = 3030) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        *,
+        bind_address: str = "127.0.0.1",
+        port: int = 3030,
+        reload: Callable[[], Sequence[Runner]] | None = None,
+    ) -> None:
+        """Prepare; nothing is done before ``start``.
+
+        Args:
+            supervisor: What answers the calls; not opened yet.
+            bind_address: IP address to listen on.
+            port: TCP port to listen on.
+            reload: Returns the runners that are declared now; called at SIGHUP. May raise ``InvalidInput``.
+        """
+        self._reload = reload
         self._supervisor = supervisor
         self._bind_address = bind_address
         self._port = port
         self._stopping = asyncio.Event()
+        self._hangup = asyncio.Event()
 
     async def start(self) -> None:
         """Run until SIGTERM, SIGINT or ``stop``.
@@ -64,7 +83,7 @@ class SupervisorApp:
         """
         with contextlib.closing(listen(self._bind_address, self._port)) as sock, self._signals():
             notify("STATUS=connecting to systemd and Redis")
-            async with self._supervisor, self._serving(sock), _watchdog():
+            async with self._supervisor, self._serving(sock), _beside(_feed_watchdog(), self._apply_at_hangup()):
                 host, port = sock.getsockname()[:2]
                 notify("READY=1", f"STATUS=listening on {host} port {port}")
                 logger.info("listening on %s port %d", host, port)
@@ -78,13 +97,27 @@ class SupervisorApp:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+        handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self._hangup.set}
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in handlers:
                 loop.remove_signal_handler(number)
+
+    async def _apply_at_hangup(self) -> None:
+        """Apply the declared runners again whenever SIGHUP comes. Faults in them are logged, and change nothing."""
+        while True:
+            await self._hangup.wait()
+            self._hangup.clear()
+            notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            try:
+                operation = await self._supervisor.apply_runners(tuple(self._reload() if self._reload else ()))
+                logger.info("configuration is read again; %d runners were changed", len(operation.outcomes))
+            except HeroError as exc:
+                logger.error("cannot apply the configuration, nothing is changed: %s", exc)  # noqa: TRY400  # foreseen
+            notify("READY=1")
 
     @contextlib.asynccontextmanager
     async def _serving(self, sock: socket.socket) -> AsyncIterator[None]:
@@ -162,17 +195,17 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def _watchdog() -> AsyncIterator[None]:
-    """Tell systemd beside the block that the event loop turns, as often as it asks."""
-    task = asyncio.create_task(_feed_watchdog(), name="watchdog")
-    try:
+async def _beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do some work beside the block, at most until its end. When it fails, so does the block."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work) for work in works]
         yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+        for task in tasks:
+            task.cancel()
 
 
 async def _feed_watchdog() -> None:
+    """Tell systemd that the event loop turns, as often as it asks."""
     interval_s = watchdog_interval_s()
     while interval_s is not None:
         notify("WATCHDOG=1")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from msgspec.structs import replace
+
 from . import schema
 from .errors import InvalidSettings
 from .exits import ExitWatcher
-from .journal import JournalReader
+from .journal import JournalSource
 from .settings import Manager, Settings, faults_in
 from .state import StateDirectory
 from .supervisor import Supervisor
@@ -82,7 +84,8 @@ class SupervisorBuilder:
 
     def runners(self, runners: Iterable[Runner]) -> Self:
         """Declare several runners."""
-        return self._with(runners=(*self._settings.get("runners", ()), *runners))
+        declared = [replace(runner, autostart=True) for runner in runners]
+        return self._with(runners=(*self._settings.get("runners", ()), *declared))
 
     def process_manager(self, manager: Manager | ProcessManager) -> Self:
         """Choose whose units the runners become, or bring a process manager of your own."""
@@ -117,15 +120,16 @@ class SupervisorBuilder:
         )
         state = StateDirectory(settings.state_path)
         is_user = settings.manager is Manager.USER
+        site = Site(settings.namespace, state.environment_file, settings.default_sandbox)
         processes = self._processes or SystemdManager(user=is_user, address=settings.bus_address)
         exits = self._exits or ExitWatcher(
             namespace=settings.namespace, path=state.exits_file, processes=processes, user=is_user
         )
         return Supervisor(
-            site=Site(settings.namespace, state.environment_file, settings.default_sandbox),
+            site=site,
             state=state,
             processes=processes,
-            logs=self._logs or JournalReader(user=is_user),
+            logs=self._logs or JournalSource(slice_name=site.slice, user=is_user),
             exits=exits,
             manager=settings.manager,
             redis_url=settings.redis_url,

@@ -1,6 +1,6 @@
 """What the supervisor asks of the outside, as protocols: units to run, news of them, their logs and their ends.
 
-The real ones are ``systemd.SystemdManager``, ``journal.JournalReader`` and ``exits.ExitWatcher``; stand-ins for tests
+The real ones are ``systemd.SystemdManager``, ``journal.JournalSource`` and ``exits.ExitWatcher``; stand-ins for tests
 are in ``testing.py``.
 """
 
@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
+    from .log_query import LogQuery
     from .records import ExitReason, ExitRecord, LogRecord
     from .unit import Capabilities, Property, TransientUnit, UnitStatus
 
@@ -70,12 +71,16 @@ class ProcessManager(Protocol):
 
 
 class LogSource(Protocol):
-    """Reads the log of units."""
+    """Reads and follows the log of units."""
 
-    async def read(
-        self, unit_name: str, *, lines: int, after_cursor: str | None = None, job_id: str | None = None
-    ) -> list[LogRecord]:
-        """Return log records of a unit, oldest first."""
+    async def read(self, query: LogQuery) -> list[LogRecord]:
+        """Return log records, oldest first."""
+
+    def follow(self, query: LogQuery) -> AsyncGenerator[LogRecord, None]:
+        """Return log records as they come, after those there are already."""
+
+    async def close(self) -> None:
+        """End all that follow."""
 
 
 class ExitSource(Protocol):

@@ -150,6 +150,8 @@ class Verb(StrEnum):
     KILL = "kill"
     FREEZE = "freeze"
     THAW = "thaw"
+    #: Make runners as a declared set says; it has a method of its own, ``apply_runners``.
+    APPLY = "apply"
 
 
 class OperationState(StrEnum):
@@ -214,12 +216,45 @@ class RunnerPlan(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[FieldChange, ...]
 
 
+class LogKind(StrEnum):
+    """What a log record stands for."""
+
+    #: A journal entry.
+    LINE = "line"
+    #: journald dropped lines of the unit here, because it wrote more than its rate limit; also a journal entry.
+    DROPPED = "dropped"
+    #: No entry: records are missing here. The journal no longer has them, or a follower was too slow for them.
+    GAP = "gap"
+    #: No entry: a search ended here before it had seen everything; nothing is lost.
+    CUT = "cut"
+
+
+class Priority(StrEnum):
+    """syslog's priorities, the most important one first. Source: syslog(3), journalctl(1)."""
+
+    EMERG = "emerg"
+    ALERT = "alert"
+    CRIT = "crit"
+    ERR = "err"
+    WARNING = "warning"
+    NOTICE = "notice"
+    INFO = "info"
+    DEBUG = "debug"
+
+    @property
+    def level(self) -> int:
+        """Its number, from 0 (emergency) to 7 (debug)."""
+        return list(Priority).index(self)
+
+
 class LogRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One journal entry of a runner."""
+    """One journal entry of a runner, or a note on what the log does not have."""
 
     #: Position in the journal; give it as ``after_cursor`` to read on from here.
     cursor: str
     timestamp: datetime
+    #: Everything but ``line`` tells of lines that are not here.
+    kind: LogKind = LogKind.LINE
     #: syslog priority, from 0 (emergency) to 7 (debug).
     priority: int
     message: str
@@ -227,8 +262,15 @@ class LogRecord(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None
     #: Run of the unit it belongs to; null when unknown.
     invocation_id: str | None
+    #: Instance of the runner, from 1 up.
+    instance: int = 1
     #: Job that was executed, for lines that the bundled runner tags.
     job_id: str | None
+    #: How many lines are missing, for ``dropped`` and ``gap``; 0 when unknown.
+    dropped: int = 0
+    #: The line does not end here: journald breaks lines at its ``LineMax``, 48 KiB, and where another process of the
+    #: unit goes on with one. The rest, if there is any, is in the unit's next records.
+    continues: bool = False
 
 
 class ExitReason(StrEnum):

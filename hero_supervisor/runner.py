@@ -164,6 +164,29 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.from_data(msgspec.to_builtins(self))
 
 
+def runners_from(data: object, *, path: str = "runners") -> list[Runner]:
+    """Build runners from a decoded array of definitions.
+
+    Args:
+        data: What arrived.
+        path: Where it was, for faults.
+
+    Raises:
+        InvalidRunner: With the path of every fault of all of them.
+    """
+    if not isinstance(data, list | tuple):
+        raise InvalidRunner([Fault(path, "must be an array of definitions")])
+    runners, faults = [], []
+    for index, entry in enumerate(data):
+        try:
+            runners.append(Runner.from_data(entry))
+        except InvalidRunner as exc:
+            faults += [Fault(f"{path}[{index}].{fault.path}", fault.message) for fault in exc.faults]
+    if faults:
+        raise InvalidRunner(faults)
+    return runners
+
+
 def faults_in(runner: Runner) -> Iterable[Fault]:
     """Yield what is wrong with a runner whose types are right."""
     if bool(runner.command) == bool(runner.executor):

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from . import schema
 from .errors import Fault, InvalidInput, InvalidSettings
-from .runner import Runner
+from .runner import Runner, runners_from
 from .sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Read when ``--config`` is not given; need not exist.
 DEFAULT_CONFIG_PATH: Final = Path("/etc/hero-supervisor/config.toml")
+#: Directory beside the configuration file; its files ``*.toml`` declare further runners.
+CONFIG_DIRECTORY: Final = "conf.d"
 #: A setting ``port`` is also read from the environment variable ``HERO_SUPERVISOR_PORT``.
 ENV_PREFIX: Final = "HERO_SUPERVISOR_"
 
@@ -128,7 +130,7 @@ def load_settings(
     Raises:
         InvalidSettings: With every fault, and which source it came from.
     """
-    merged = {**_read_file(path), **_read_environment(environ or {}), **(flags or {})}
+    merged = {**_read_files(path), **_read_environment(environ or {}), **(flags or {})}
     merged["runners"] = _runners(merged)
     merged.pop("actors", None)
     return schema.convert(merged, Settings, error=InvalidSettings, rules=faults_in)
@@ -158,10 +160,22 @@ def _address_faults(settings: Settings) -> Iterable[Fault]:
         yield Fault("bind_address", "is reachable from other machines, which needs admin_secrets to be set")
 
 
-def _read_file(path: Path | None) -> dict[str, Any]:
-    wanted = path or DEFAULT_CONFIG_PATH
-    if path is None and not wanted.exists():
-        return {}
+def _read_files(path: Path | None) -> dict[str, Any]:
+    """Return the settings of the file, with the runners that the files in ``conf.d`` beside it declare."""
+    main = path or DEFAULT_CONFIG_PATH
+    settings = _read_file(main) if path is not None or main.exists() else {}
+    for extra in sorted((main.parent / CONFIG_DIRECTORY).glob("*.toml")):
+        tables = _read_file(extra)
+        if others := sorted(tables.keys() - {"runners", "actors"}):
+            raise InvalidSettings([Fault(str(extra), f"can declare runners only, not {', '.join(others)}")])
+        for table, entries in tables.items():
+            if not isinstance(entries, list):
+                raise InvalidSettings([Fault(f"{extra}: {table}", "must be an array of tables")])
+            settings[table] = [*settings.get(table, ()), *entries]
+    return settings
+
+
+def _read_file(wanted: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(wanted.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
@@ -192,18 +206,20 @@ def parse_text(name: str, text: str) -> object:
 
 def _runners(merged: Mapping[str, Any]) -> list[Runner]:
     """Parse ``[[runners]]`` and the original's ``[[actors]]``, and report the faults of all of them."""
-    runners, faults = [], []
+    runners: list[Runner] = []
+    faults: list[Fault] = []
     for table in ("runners", "actors"):
-        entries = merged.get(table, [])
-        if not isinstance(entries, list | tuple):
-            raise InvalidSettings([Fault(table, "must be an array of tables")])
-        for index, entry in enumerate(entries):
-            try:
-                # Who declares a runner means it to run.
-                wanted = {"autostart": True, **entry} if isinstance(entry, Mapping) else entry
-                runners.append(Runner.from_data(wanted))
-            except InvalidInput as exc:
-                faults += [Fault(f"{table}[{index}].{fault.path}", fault.message) for fault in exc.faults]
+        try:
+            runners += runners_from(_meant_to_run(merged.get(table, [])), path=table)
+        except InvalidInput as exc:
+            faults += exc.faults
     if faults:
         raise InvalidSettings(faults)
     return runners
+
+
+def _meant_to_run(entries: object) -> object:
+    """Return definitions with ``autostart`` unless they say otherwise: who declares a runner means it to run."""
+    if not isinstance(entries, list | tuple):
+        return entries
+    return [{"autostart": True, **entry} if isinstance(entry, Mapping) else entry for entry in entries]

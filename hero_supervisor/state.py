@@ -46,6 +46,8 @@ class StoredRunner(msgspec.Struct, frozen=True, kw_only=True):
 
     definition: Runner
     desired: Desired = Desired.STOPPED
+    #: Whether it came by a declared set, and not by a call of its own.
+    is_declared: bool = False
 
 
 class _Content(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,11 +14,10 @@ import logging
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Annotated, Any, Self
-
-from msgspec import Meta
+from typing import Any, Self
 
 from . import embedded_redis
+from .calendar import Calendar
 from .client import JobClient
 from .engine.bulk import BulkOperations
 from .engine.dependencies import Dependencies
@@ -29,29 +28,26 @@ from .engine.reconcile import Reconciler
 from .engine.registry import Registry
 from .engine.stats import StatsReader
 from .errors import RedisUnavailable
-from .job import JobId
+from .operations.declared import DeclaredOperations
 from .operations.exits import ExitOperations
-from .operations.fleet import FleetOperations
 from .operations.jobs import JobOperations
+from .operations.logs import LogOperations
 from .operations.stats import StatsOperations
 from .ports import ExitSource, LogSource, ProcessManager
 from .probing import Checker
 from .queue.keys import Keys
-from .records import LogRecord
-from .runner import Runner, RunnerId
+from .runner import Runner
 from .settings import Manager, Secrets
 from .state import Desired, StateDirectory
 from .unit import Site
 
 logger = logging.getLogger(__name__)
 
-Lines = Annotated[int, Meta(ge=1, le=10_000, description="Number of lines, from 1 to 10000.")]
-
 #: Seconds for Redis to answer when the supervisor opens.
 REDIS_START_TIMEOUT_S = 30
 
 
-class Supervisor(FleetOperations, JobOperations, StatsOperations, ExitOperations):
+class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperations, ExitOperations):
     """Keeps runners alive and queues their jobs. Made by ``SupervisorBuilder``; use it as ``async with``."""
 
     def __init__(
@@ -80,11 +76,12 @@ class Supervisor(FleetOperations, JobOperations, StatsOperations, ExitOperations
         self._registry = Registry(state)
         self._instances = Instances(processes, site, exits, self._queue_of)
         self._stats = StatsReader(self._instances)
+        self._calendar = Calendar()
         self._probe_commands = ProbeCommands(processes, site)
         self._health = HealthKeeper(self._checker_of, lambda runner: self._reconciler.look_at(runner))
         self._dependencies = Dependencies(self._registry, self._instances, self._health)
         self._reconciler = Reconciler(
-            self._registry, self._instances, self._dependencies, self._health, processes, site
+            self._registry, self._instances, self._dependencies, self._health, self._calendar, processes, site
         )
         self._bulk = BulkOperations()
         self._opened = AsyncExitStack()
@@ -106,11 +103,13 @@ class Supervisor(FleetOperations, JobOperations, StatsOperations, ExitOperations
             StateLocked: Another supervisor uses the state directory.
             CorruptRecord: The state directory holds something that this version did not write.
             SystemdUnavailable: The systemd manager cannot be reached.
+            InvalidRunner: A declared runner has faults, or cannot be carried out here.
             RedisUnavailable: Redis did not answer within 30 seconds.
         """
         async with AsyncExitStack() as stack:
             self._state.open()
             stack.callback(self._state.close)
+            stack.push_async_callback(self._logs.close)
             self._registry.load()
             await self._processes.open()
             stack.push_async_callback(self._processes.close)
@@ -118,13 +117,14 @@ class Supervisor(FleetOperations, JobOperations, StatsOperations, ExitOperations
             if not self._redis_url:
                 await self._start_redis()
             self._state.write_environment({"HERO_REDIS_URL": self.redis_url})
-            await self._registry.declare(self._declared)
             await self._adopt()
             await self._exits.open()
             stack.push_async_callback(self._exits.close)
             await stack.enter_async_context(_running(self._reconciler.run(), name="reconciler"))
             stack.push_async_callback(self._health.aclose)
             stack.push_async_callback(self._bulk.aclose)
+            if self._declared:
+                await self.apply_runners(self._declared, wait=False)
             self._client = await stack.enter_async_context(self._connect_redis())
             self._opened = stack.pop_all()
 
@@ -169,28 +169,6 @@ class Supervisor(FleetOperations, JobOperations, StatsOperations, ExitOperations
             elif unit.is_running:
                 logger.info("adopted runner %s: unit %s, process %d", runner, unit.name, unit.main_pid)
                 await self._registry.want(runner, Desired.RUNNING)
-
-    # -- logs ----------------------------------------------------------------------------------------------------
-
-    async def get_runner_logs(
-        self, runner: RunnerId, lines: Lines = 100, after_cursor: str | None = None, job_id: JobId | None = None
-    ) -> list[LogRecord]:
-        """Return journal entries of a runner, oldest first: the newest ones, or the ones after a cursor.
-
-        Args:
-            runner: Id of the runner.
-            lines: Most entries to return.
-            after_cursor: ``cursor`` of the record to go on after.
-            job_id: Only entries of this job.
-
-        Raises:
-            RunnerNotFound: No runner has this id.
-            InvalidInput: The cursor is not one.
-            JournalUnavailable: The journal cannot be read.
-        """
-        self._registry.get(runner)
-        unit_name = self._site.unit_name(runner)
-        return await self._logs.read(unit_name, lines=lines, after_cursor=after_cursor, job_id=job_id)
 
     # -- inside --------------------------------------------------------------------------------------------------
 

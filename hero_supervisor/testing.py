@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import os
 import time
@@ -13,8 +14,9 @@ from .errors import CommandNotExecutable, UnitExists
 from .unit import Capabilities, Property, TransientUnit, UnitStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
+    from .log_query import LogQuery
     from .ports import UnitWatcher
     from .records import ExitReason, ExitRecord, LogRecord
 
@@ -112,21 +114,51 @@ class InMemoryProcessManager:
 
 
 class InMemoryLogSource:
-    """Returns the records that were put into ``records``."""
+    """Returns the records that were put into ``records``, and those that are added while somebody follows."""
 
     def __init__(self) -> None:
         #: Records by unit name, oldest first.
         self.records: dict[str, list[LogRecord]] = {}
+        self._followers: set[tuple[LogQuery, asyncio.Queue[LogRecord | None]]] = set()
 
-    async def read(
-        self, unit_name: str, *, lines: int, after_cursor: str | None = None, job_id: str | None = None
-    ) -> list[LogRecord]:
-        """Return records of a unit, oldest first."""
-        found = [record for record in self.records.get(unit_name, []) if job_id in {None, record.job_id}]
-        if after_cursor is None:
-            return found[-lines:]
+    def add(self, unit_name: str, record: LogRecord) -> None:
+        """Put a record at the end of a unit's log, and give it to those who follow."""
+        self.records.setdefault(unit_name, []).append(record)
+        for query, queue in self._followers:
+            if _has_unit(query, unit_name) and query.wants(record):
+                queue.put_nowait(record)
+
+    async def read(self, query: LogQuery) -> list[LogRecord]:
+        """Return records of units, oldest first."""
+        logs = [log for name, log in self.records.items() if _has_unit(query, name)]
+        found = [record for log in logs for record in log if query.wants(record)]
+        found.sort(key=lambda record: record.timestamp)
+        if query.after_cursor is None:
+            return found[-query.lines :] if query.lines else []
         cursors = [record.cursor for record in found]
-        return found[cursors.index(after_cursor) + 1 :][:lines]
+        return found[cursors.index(query.after_cursor) + 1 :][: query.lines]
+
+    async def follow(self, query: LogQuery) -> AsyncGenerator[LogRecord, None]:
+        """Yield what ``read`` returns, and then what is added, until ``close``."""
+        queue: asyncio.Queue[LogRecord | None] = asyncio.Queue()
+        follower = (query, queue)
+        self._followers.add(follower)
+        try:
+            for record in await self.read(query):
+                yield record
+            while (added := await queue.get()) is not None:
+                yield added
+        finally:
+            self._followers.discard(follower)
+
+    async def close(self) -> None:
+        """End all that follow."""
+        for _, queue in self._followers:
+            queue.put_nowait(None)
+
+
+def _has_unit(query: LogQuery, unit_name: str) -> bool:
+    return any(fnmatch.fnmatchcase(unit_name, pattern) for pattern in query.units)
 
 
 class InMemoryExitSource:

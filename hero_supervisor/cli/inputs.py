@@ -1,10 +1,12 @@
-"""What ``herosup`` reads: ``K=V`` pairs, runner definitions and payloads."""
+"""What ``herosup`` reads: ``K=V`` pairs, times, runner definitions and payloads."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tomllib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 #: More than the service accepts; it only keeps an endless input from filling the memory.
 MAX_INPUT_BYTES: Final = 8 * 1024 * 1024
+
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def pairs_in(words: Iterable[str], what: str) -> dict[str, str]:
@@ -54,6 +58,23 @@ def _bytes_of(source: str) -> bytes:
         return sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
     with Path(source).open("rb") as file:
         return file.read(MAX_INPUT_BYTES + 1)
+
+
+def time_from(text: str) -> str:
+    """Return a time as the service takes it: from ISO 8601, local where it has no zone, or from an age like ``-5m``.
+
+    Raises:
+        WrongUsage: It is neither.
+    """
+    try:
+        if age := re.fullmatch(r"-(\d{1,9})([smhd])", text):
+            when = datetime.now(UTC) - timedelta(seconds=int(age[1]) * _SECONDS[age[2]])
+        else:
+            when = datetime.fromisoformat(text).astimezone(UTC)
+    # OverflowError, OSError: a time at the edge of the calendar.
+    except (ValueError, OverflowError, OSError) as exc:
+        raise WrongUsage(f"cannot use time {text!r}", hint="like 2026-07-02T10:00, or -5m for 5 minutes ago") from exc
+    return when.isoformat()
 
 
 def definition_in(source: str) -> dict[str, Any]:

@@ -70,9 +70,15 @@ def write_json(value: object) -> None:
 
 
 def write_log(records: Sequence[Mapping[str, Any]]) -> None:
-    """Write log records like ``journalctl`` does: local time, then the message, further lines of it indented."""
+    """Write log records like ``journalctl`` does: local time, then the message, further lines of it indented.
+
+    A note on missing lines stands between dashes.
+    """
     for record in records:
         when = local_time(record.get("timestamp"))
+        if record.get("kind", "line") != "line":
+            write(f"-- {visible(when)} {visible(record.get('message'))} --\n")
+            continue
         lines = visible(record.get("message"), keep="\n\t").split("\n")
         write(f"{visible(when)} " + f"\n{' ' * len(when)} ".join(lines) + "\n")
 

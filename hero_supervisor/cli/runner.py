@@ -20,6 +20,10 @@ OptionalIds = Annotated[
 ]
 All = Annotated[bool, typer.Option("--all", help="All runners, in place of ids.")]
 
+_TIME_HELP = "Only from this time on: 2026-07-02T10:00 (local, or with a zone), or -90s, -5m, -2h, -1d."
+_PRIORITY_HELP = "Only this and more important: 0 to 7, or emerg, alert, crit, err, warning, notice, info, debug."
+_GREP_HELP = "Only lines with this text, upper and lower case alike."
+
 
 @app.command()
 def add(
@@ -251,14 +255,29 @@ def logs(
     id: Id,
     *,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="How many of the latest lines.")] = 100,
+    since: Annotated[str | None, typer.Option("-S", "--since", metavar="TIME", help=_TIME_HELP)] = None,
+    until: Annotated[str | None, typer.Option("-U", "--until", metavar="TIME", help="The same, for the end.")] = None,
+    priority: Annotated[str | None, typer.Option("-p", "--priority", help=_PRIORITY_HELP)] = None,
+    grep: Annotated[str | None, typer.Option("-g", "--grep", metavar="TEXT", help=_GREP_HELP)] = None,
+    instance: Annotated[int | None, typer.Option(min=1, help="Only this instance, from 1 up.")] = None,
+    run: Annotated[str | None, typer.Option(metavar="INVOCATION", help="Only this run of the unit.")] = None,
     job: Annotated[str | None, typer.Option(help="Only what this job wrote.")] = None,
     after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Only what came after this record.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the log of a runner."""
     session = session_of(ctx, as_json=as_json)
-    optional = {"after_cursor": after, "job_id": job}
-    params = {"runner": id, "lines": lines, **{name: value for name, value in optional.items() if value is not None}}
+    selection = {
+        "after_cursor": after,
+        "job_id": job,
+        "since": None if since is None else inputs.time_from(since),
+        "until": None if until is None else inputs.time_from(until),
+        "priority": int(priority) if priority and priority.isdecimal() else priority,
+        "grep": grep,
+        "instance": instance,
+        "invocation_id": run,
+    }
+    params = {"runner": id, "lines": lines, **{name: value for name, value in selection.items() if value is not None}}
     records = session.records("get_runner_logs", params)
     show: Callable[[list[dict[str, Any]]], None] = output.write_json if session.as_json else output.write_log
     show(records)

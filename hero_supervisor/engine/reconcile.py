@@ -37,6 +37,7 @@ from .verdict import Verdict, verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hero_supervisor.calendar import Calendar
     from hero_supervisor.ports import ProcessManager
     from hero_supervisor.records import RunnerStatus
     from hero_supervisor.runner import Runner
@@ -65,6 +66,7 @@ class Reconciler:
         instances: Instances,
         dependencies: Dependencies,
         health: HealthKeeper,
+        calendar: Calendar,
         processes: ProcessManager,
         site: Site,
     ) -> None:
@@ -72,6 +74,7 @@ class Reconciler:
         self._instances = instances
         self._dependencies = dependencies
         self._health = health
+        self._calendar = calendar
         self._processes = processes
         self._site = site
         #: By unit name, what systemd has given up.
@@ -187,7 +190,7 @@ class Reconciler:
             await self._instances.stop(runner, [unit.name], reason=ExitReason.UNHEALTHY)
             raise
         finally:
-            self._look_at_age(runner, unit)
+            self._look_at(runner.id, time.monotonic())  # for its age
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -295,18 +298,21 @@ class Reconciler:
             await self._instances.stop(runner, [unit.name], reason=ExitReason.UNHEALTHY)
             # Not at once, or what never works would be restarted as fast as its probe fails.
             self._note_failure(runner, UnitStatus(unit.name), reason="its liveness probe fails")
-        elif self._look_at_age(runner, unit):
+        elif await self._is_old(runner, unit):
             logger.info("replacing unit %s for its age", unit.name, extra={"runner": runner.id, "unit": unit.name})
             await self._instances.stop(runner, [unit.name], reason=ExitReason.MAX_AGE)
             await self._attempt(runner, instance)
 
-    def _look_at_age(self, runner: Runner, unit: UnitStatus) -> bool:
-        """Whether a unit is as old as it may get; if not, see to it that it is looked at when it is."""
-        if runner.max_age_s is None or not unit.state_change_usec:
+    async def _is_old(self, runner: Runner, unit: UnitStatus) -> bool:
+        """Whether a unit is to be replaced by now; if not yet, see to it that it is looked at when it is."""
+        started = datetime.fromtimestamp(unit.state_change_usec / 1e6, UTC)
+        ends = [started + timedelta(seconds=runner.max_age_s + _jitter_s(runner, unit))] if runner.max_age_s else []
+        if runner.restart_calendar is not None:
+            moment = await self._calendar.next_after(runner.restart_calendar, started)
+            ends += [] if moment is None else [moment]
+        if not ends:
             return False
-        # The same for one run whenever it is asked for, another for each.
-        jitter_s = runner.max_age_jitter_s * random.Random(unit.invocation_id).random()  # noqa: S311
-        left_s = runner.max_age_s + jitter_s - (time.time() - unit.state_change_usec / 1e6)
+        left_s = (min(ends) - datetime.now(UTC)).total_seconds()
         if left_s > 0:
             self._look_at(runner.id, time.monotonic() + left_s)
         return left_s <= 0
@@ -344,3 +350,8 @@ class Reconciler:
             del self._retries[unit.name]
         else:
             self._look_at(runner.id, time.monotonic() + runner.backoff.stable_after_s - ran_s)
+
+
+def _jitter_s(runner: Runner, unit: UnitStatus) -> float:
+    """Return how much older an instance may get: the same for one run whenever it is asked for, another for each."""
+    return runner.max_age_jitter_s * random.Random(unit.invocation_id).random()  # noqa: S311  # it guards nothing

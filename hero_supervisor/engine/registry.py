@@ -17,7 +17,7 @@ from hero_supervisor.errors import RunnerExists, RunnerNotFound
 from hero_supervisor.state import Desired, StoredRunner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from hero_supervisor.runner import Runner
     from hero_supervisor.state import StateDirectory
@@ -70,7 +70,7 @@ class Registry:
         async with self.lock(runner):
             yield self.get(runner)
 
-    async def add(self, runner: Runner) -> None:
+    async def add(self, runner: Runner, *, is_declared: bool) -> None:
         """Add a runner that is stopped. The caller holds its lock.
 
         Raises:
@@ -82,15 +82,7 @@ class Registry:
                 hint=f"remove it first: herosup runner remove {runner.id}",
                 runner=runner.id,
             )
-        await self._put({runner.id: StoredRunner(definition=runner)})
-
-    async def declare(self, runners: Iterable[Runner]) -> None:
-        """Add runners that are to run; one that exists already gets the declared definition at its next start."""
-        changed = {}
-        for runner in runners:
-            stored = self._runners.get(runner.id, StoredRunner(definition=runner, desired=Desired.RUNNING))
-            changed[runner.id] = replace(stored, definition=runner)
-        await self._put(changed)
+        await self._put({runner.id: StoredRunner(definition=runner, is_declared=is_declared)})
 
     async def replace(self, runner: Runner) -> None:
         """Give a runner that exists another definition. The caller holds its lock."""

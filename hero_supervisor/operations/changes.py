@@ -47,7 +47,7 @@ class ChangeOperations(LifecycleOperations):
         Raises:
             InvalidRunner: The definition has faults; all are listed.
         """
-        checked = self._checked(runner)
+        checked = await self._checked(runner)
         before = self._registry.get(runner.id).definition if runner.id in self._registry else None
         return plan(before, checked)
 
@@ -71,7 +71,7 @@ class ChangeOperations(LifecycleOperations):
             OperationTimeout: It was not ready, or not stopped, in time; the old definition is in force again.
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        checked = self._checked(runner)
+        checked = await self._checked(runner)
         async with self._registry.known(runner.id) as stored:
             change = plan(stored.definition, checked)
             await self._replace(stored.definition, checked, at_once=at_once)

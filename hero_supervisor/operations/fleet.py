@@ -65,6 +65,8 @@ class FleetOperations(ControlOperations, ChangeOperations):
             InvalidInput: Neither runners nor labels are given, or a signal is missing or given in vain.
             RunnerNotFound: A pattern, or the labels, match no runner.
         """
+        if verb is Verb.APPLY:
+            raise InvalidInput([Fault("verb", "is not one for chosen runners: call apply_runners")])
         if (signal is not None) != (verb is Verb.SIGNAL):
             raise InvalidInput([Fault("signal", "goes with the verb 'signal', and with no other")])
         definitions = [self._registry.get(id).definition for id in self._registry]

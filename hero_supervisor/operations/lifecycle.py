@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Annotated
 
 from msgspec import Meta
 
 from hero_supervisor import schema
 from hero_supervisor.engine.order import cycle_faults
-from hero_supervisor.errors import Fault, InvalidRunner
+from hero_supervisor.errors import Fault, InvalidInput, InvalidRunner
 from hero_supervisor.reachability import reach_faults
 from hero_supervisor.records import ExitReason, RunnerStatus
 from hero_supervisor.runner import Runner, RunnerId
@@ -45,13 +46,7 @@ class LifecycleOperations(Parts):
             RunnerExists: A runner of this id exists.
             HeroError: As ``start_runner``, with ``autostart``. The runner is added all the same.
         """
-        runner = self._checked(runner)
-        async with self._registry.lock(runner.id):
-            await self._registry.add(runner)
-            logger.info("added runner %s", runner.id, extra={"runner": runner.id})
-        if runner.autostart:
-            return await self.start_runner(runner.id)
-        return await self.get_runner_status(runner.id)
+        return await self._add(await self._checked(runner), is_declared=False)
 
     async def remove_runner(self, runner: RunnerId) -> None:
         """Stop a runner and forget it. Its queue and its jobs stay.
@@ -141,8 +136,26 @@ class LifecycleOperations(Parts):
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _checked(self, runner: Runner) -> Runner:
+    async def _add(self, runner: Runner, *, is_declared: bool) -> RunnerStatus:
+        async with self._registry.lock(runner.id):
+            await self._registry.add(runner, is_declared=is_declared)
+            logger.info("added runner %s", runner.id, extra={"runner": runner.id})
+        if runner.autostart:
+            return await self.start_runner(runner.id)
+        return await self.get_runner_status(runner.id)
+
+    async def _checked(self, runner: Runner) -> Runner:
+        """Return a runner if it is valid and can be carried out here.
+
+        Raises:
+            InvalidRunner: With every fault.
+        """
         checked = runner.checked()
+        if checked.restart_calendar is not None:
+            try:
+                await self._calendar.next_after(checked.restart_calendar, datetime.now(UTC))
+            except InvalidInput as exc:
+                raise InvalidRunner(exc.faults) from exc
         return schema.check(checked, self._faults_here, error=InvalidRunner)
 
     def _faults_here(self, runner: Runner) -> Iterable[Fault]:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hero_supervisor.calendar import Calendar
     from hero_supervisor.client import JobClient
     from hero_supervisor.engine.bulk import BulkOperations
     from hero_supervisor.engine.dependencies import Dependencies
@@ -30,6 +31,7 @@ class Parts(ABC):
     _reconciler: Reconciler
     _dependencies: Dependencies
     _bulk: BulkOperations
+    _calendar: Calendar
     _stats: StatsReader
 
     @property

@@ -44,6 +44,8 @@ METHODS: Final = (
     Method("plan_runner", Scope.ADMIN),
     Method("update_runner", Scope.ADMIN),
     Method("operate_runners", Scope.ADMIN),
+    Method("plan_runners", Scope.ADMIN),
+    Method("apply_runners", Scope.ADMIN),
     Method("get_operation", Scope.READ),
     Method("list_operations", Scope.READ),
     Method("cancel_operation", Scope.ADMIN),

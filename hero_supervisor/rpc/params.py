@@ -22,8 +22,9 @@ import msgspec
 
 from hero_supervisor.errors import Fault, InvalidInput
 from hero_supervisor.job import Job, JobId
+from hero_supervisor.operations.declared import Definitions
 from hero_supervisor.operations.fleet import OperationId
-from hero_supervisor.runner import Runner, RunnerId
+from hero_supervisor.runner import Runner, RunnerId, runners_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,6 +36,12 @@ _ALIASES: Final[tuple[tuple[object, tuple[str, ...]], ...]] = (
     (OperationId, ("id", "operation")),
     (Runner, ("config", "definition")),
 )
+#: Types whose values are read by code of their own, which reports every fault.
+_READERS: Final[dict[object, Callable[[object], object]]] = {
+    Runner: Runner.from_data,
+    Job: Job.from_data,
+    Definitions: lambda data: tuple(runners_from(data)),
+}
 #: Where a caller may put its secret; never an argument.
 _SECRET_NAMES: Final = ("secret", "admin_key")
 
@@ -87,8 +94,8 @@ def bind(arguments: Mapping[str, Any], parameters: tuple[Parameter, ...]) -> dic
     for parameter in parameters:
         if parameter.name not in arguments:
             faults += [Fault(parameter.name, "is required")] if parameter.is_required else []
-        elif parameter.type in {Runner, Job}:
-            bound[parameter.name] = parameter.type.from_data(arguments[parameter.name])
+        elif parameter.type in _READERS:
+            bound[parameter.name] = _READERS[parameter.type](arguments[parameter.name])
         else:
             try:
                 bound[parameter.name] = msgspec.convert(arguments[parameter.name], parameter.type)

@@ -11,7 +11,7 @@ org.freedesktop.systemd1(5) and systemd.service(5).
 from .capabilities import Capabilities, faults_on
 from .command_line import systemd_run_line, unsayable
 from .render import limit_properties, render
-from .site import Site
+from .site import Site, instance_of
 from .status import UnitStatus
 from .transient import Property, TransientUnit, exec_start, flag, lifetime, no_namespaces
 
@@ -24,6 +24,7 @@ __all__ = [
     "exec_start",
     "faults_on",
     "flag",
+    "instance_of",
     "lifetime",
     "limit_properties",
     "no_namespaces",

@@ -37,10 +37,11 @@ class Site:
 
     def instance(self, unit_name: str) -> int:
         """Return which instance of its runner a unit of ours is; 0 when its name is not one that we give."""
-        _, at, number = self._parts(unit_name)
-        if not at:
-            return 1
-        return int(number) if number.isdecimal() and number.isascii() else 0
+        return instance_of(unit_name)
+
+    def log_units(self, runner_id: str) -> tuple[str, str]:
+        """Return what matches the names of all of a runner's units, those of former instances too, and of no other."""
+        return self.unit_name(runner_id), f"{self.namespace}-runner-{runner_id}@*.service"
 
     @property
     def slice(self) -> str:
@@ -53,3 +54,11 @@ class Site:
 
     def _parts(self, unit_name: str) -> tuple[str, str, str]:
         return unit_name.removeprefix(f"{self.namespace}-runner-").removesuffix(".service").partition("@")
+
+
+def instance_of(unit_name: str) -> int:
+    """Return which instance of its runner a unit is; 1 when its name has no number, 0 when it is not one we give."""
+    _, at, number = unit_name.removesuffix(".service").partition("@")
+    if not at:
+        return 1
+    return int(number) if number.isdecimal() and number.isascii() else 0

@@ -145,3 +145,29 @@ def test_a_unit_stopped_with_systemctl_stays_stopped(service: Service) -> None:
     eventually(lambda: status(service)["desired"] == "ended")
     assert status(service)["status"] == "stopped"
     assert service.rpc.call("start_runner", ["a"])["desired"] == "running"
+
+
+def test_a_hangup_applies_the_configuration_again(stopped_service: Service, tmp_path: Path) -> None:
+    config, extra = tmp_path / "config.toml", tmp_path / "conf.d" / "b.toml"
+    extra.parent.mkdir()
+
+    def declare(file: Path, id: str, seconds: int, more: str = "") -> None:
+        file.write_text(f'{more}\n[[runners]]\nid = "{id}"\ncommand = ["/bin/sleep", "{seconds}"]\n')
+
+    service = stopped_service
+    declare(config, "a", 1001)
+    declare(extra, "b", 1002)
+    service.start("--config", str(config))
+    eventually(lambda: service.rpc.call("get_all_status")["counts"]["running"] == 2)
+    kept, changed = pids(service, "a"), pids(service, "b")
+    service.add("by-call")
+    declare(extra, "b", 1003)
+    declare(tmp_path / "conf.d" / "c.toml", "c", 1004)
+    systemctl("kill", "--signal=HUP", "--kill-who=main", service.unit)
+    eventually(lambda: service.rpc.call("get_all_status")["counts"]["running"] == 4)
+    eventually(lambda: pids(service, "b") not in (changed, [None]))
+    assert pids(service, "a") == kept
+    declare(extra, "b", 1005, more="port = 1")
+    systemctl("kill", "--signal=HUP", "--kill-who=main", service.unit)
+    eventually(lambda: "can declare runners only, not port" in service.journal())
+    assert service.rpc.call("get_all_status")["counts"]["running"] == 4

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import socket
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,7 @@ from hero_supervisor.testing import InMemoryExitSource, InMemoryLogSource, InMem
 from tests.redis_fixtures import RedisProcess, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from hero_supervisor.supervisor import Supervisor
@@ -48,31 +49,25 @@ async def supervisor(
 
 
 class Port:
-    """A port of this machine that accepts connections at times."""
+    """A port of this machine that accepts connections at times. The kernel does it: nobody takes them."""
 
     def __init__(self) -> None:
         self.number = 0
-        self._server: asyncio.Server | None = None
+        self._sock: socket.socket | None = None
+        self.open()
 
-    async def open(self) -> None:
-        self._server = await asyncio.start_server(_serve, "127.0.0.1", self.number)
-        self.number = self._server.sockets[0].getsockname()[1]
+    def open(self) -> None:
+        self._sock = socket.create_server(("127.0.0.1", self.number), backlog=1000)
+        self.number = self._sock.getsockname()[1]
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._sock is not None:
+            self._sock.close()
 
 
-async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read()
-    writer.close()
-    await writer.wait_closed()
-
-
-@asynccontextmanager
-async def opened() -> AsyncIterator[Port]:
+@contextmanager
+def opened() -> Iterator[Port]:
     port = Port()
-    await port.open()
     yield port
     port.close()
 
@@ -97,27 +92,27 @@ async def is_(supervisor: Supervisor, state: RunnerState, id: str = "a") -> None
 
 
 async def test_a_start_waits_for_the_readiness_probe(supervisor: Supervisor) -> None:
-    async with opened() as port:
+    with opened() as port:
         port.close()
         await supervisor.add_runner(runner(readiness_probe=tcp(port)))
         starting = asyncio.create_task(supervisor.start_runner("a"))
         await is_(supervisor, RunnerState.STARTING)
         assert not starting.done()
-        await port.open()
+        port.open()
         assert (await starting).status is RunnerState.RUNNING
 
 
 async def test_a_start_whose_probe_never_answers_fails_and_is_tried_again(
     supervisor: Supervisor, units: InMemoryProcessManager, exits: InMemoryExitSource
 ) -> None:
-    async with opened() as port:
+    with opened() as port:
         port.close()
         await supervisor.add_runner(runner(readiness_probe=tcp(port), start_timeout_s=0.5))
         with pytest.raises(errors.UnitFailed, match="'a': its readiness probe fails: connection refused"):
             await supervisor.start_runner("a")
         assert await status_of(supervisor) is RunnerState.BACKOFF
         assert list(exits.expected.values()) == [ExitReason.UNHEALTHY]
-        await port.open()
+        port.open()
         await is_(supervisor, RunnerState.RUNNING)
         assert len(units.started) == 2
 
@@ -125,18 +120,18 @@ async def test_a_start_whose_probe_never_answers_fails_and_is_tried_again(
 async def test_a_runner_that_is_not_ready_any_more_is_starting_and_is_not_replaced(
     supervisor: Supervisor, units: InMemoryProcessManager
 ) -> None:
-    async with opened() as port:
+    with opened() as port:
         await supervisor.add_runner(runner(readiness_probe=tcp(port, failure_threshold=1)))
         await supervisor.start_runner("a")
         port.close()
         await is_(supervisor, RunnerState.STARTING)
-        await port.open()
+        port.open()
         await is_(supervisor, RunnerState.RUNNING)
         assert len(units.started) == 1
 
 
 async def test_what_comes_after_a_runner_waits_until_it_is_ready_or_only_started(supervisor: Supervisor) -> None:
-    async with opened() as port:
+    with opened() as port:
         await supervisor.add_runner(runner("db", readiness_probe=tcp(port, failure_threshold=1)))
         await supervisor.start_runner("db")
         port.close()
@@ -151,12 +146,12 @@ async def test_what_comes_after_a_runner_waits_until_it_is_ready_or_only_started
 async def test_a_runner_that_is_not_alive_is_replaced_after_a_pause(
     supervisor: Supervisor, units: InMemoryProcessManager, exits: InMemoryExitSource
 ) -> None:
-    async with opened() as port:
+    with opened() as port:
         await supervisor.add_runner(runner(liveness_probe=tcp(port, failure_threshold=2)))
         first = await supervisor.start_runner("a")
         port.close()
         await is_(supervisor, RunnerState.BACKOFF)
-        await port.open()
+        port.open()
         await is_(supervisor, RunnerState.RUNNING)
         assert exits.expected == {first.invocation_id: ExitReason.UNHEALTHY}
         assert len(units.started) == 2
@@ -205,8 +200,22 @@ async def test_an_instance_is_replaced_at_its_age(
     await supervisor.stop_runner("a")
 
 
+async def test_an_instance_is_replaced_when_its_calendar_says_so(
+    supervisor: Supervisor, units: InMemoryProcessManager
+) -> None:
+    await supervisor.add_runner(runner(restart_calendar="*:*:*"))  # every second
+    await supervisor.start_runner("a")
+    await eventually(lambda: len(units.started) >= 3)
+    await supervisor.stop_runner("a")
+
+
+async def test_a_calendar_that_is_none_is_told_when_the_runner_is_added(supervisor: Supervisor) -> None:
+    with pytest.raises(errors.InvalidRunner, match="restart_calendar"):
+        await supervisor.add_runner(runner(restart_calendar="25:00"))
+
+
 async def test_probes_end_with_the_runner(supervisor: Supervisor) -> None:
-    async with opened() as port:
+    with opened() as port:
         await supervisor.add_runner(runner(liveness_probe=tcp(port, failure_threshold=1)))
         await supervisor.start_runner("a")
         await supervisor.stop_runner("a")

@@ -335,3 +335,66 @@ async def test_rolling_stops_at_the_first_that_cannot_be_started(
 
 async def test_a_runner_that_wants_it_is_started_when_it_is_added(supervisor: Supervisor) -> None:
     assert (await supervisor.add_runner(runner(autostart=True))).status is RunnerState.RUNNING
+
+
+# -- declared sets -------------------------------------------------------------------------------------------------
+
+
+def declared(id: str, **fields: Any) -> Runner:
+    return runner(id, autostart=True, **fields)
+
+
+async def test_applying_a_set_touches_only_what_differs(supervisor: Supervisor, units: Units) -> None:
+    await supervisor.apply_runners((declared("same"), declared("changed"), declared("scaled")))
+    units.started.clear()
+    wanted = (
+        declared("same"),
+        declared("changed", env={"A": "b"}),
+        declared("scaled", instances=2),
+        declared("new"),
+    )
+    plans = await supervisor.plan_runners(wanted)
+    assert [plan.action.value for plan in plans] == ["nothing", "restart", "change", "add"]
+    operation = await supervisor.apply_runners(wanted)
+    assert {each.id: each.status for each in operation.outcomes} == dict.fromkeys(
+        ("changed", "scaled", "new"), RunnerState.RUNNING
+    )
+    assert sorted(units.names_started()) == ["changed", "new", "scaled@2"]
+
+
+async def test_only_pruning_removes_and_only_what_was_declared(supervisor: Supervisor) -> None:
+    await supervisor.add_runner(runner("by-call"))
+    await supervisor.apply_runners((declared("a"), declared("b")))
+    await supervisor.apply_runners((declared("a"),))
+    assert await supervisor.list_runners() == ["by-call", "a", "b"]
+    assert [plan.action.value for plan in await supervisor.plan_runners((declared("a"),), prune=True)] == [
+        "nothing",
+        "remove",
+    ]
+    await supervisor.apply_runners((declared("a"),), prune=True)
+    assert await supervisor.list_runners() == ["by-call", "a"]
+
+
+async def test_a_set_with_faults_changes_nothing_and_all_are_told(supervisor: Supervisor) -> None:
+    twice = (declared("a"), declared("b", command=("bin/x",)), declared("a"))
+    with pytest.raises(errors.InvalidRunner) as caught:
+        await supervisor.apply_runners(twice)
+    assert [fault.path for fault in caught.value.faults] == ["runners[1].command[0]", "runners"]
+    assert await supervisor.list_runners() == []
+
+
+async def test_what_an_operator_stopped_stays_stopped_when_its_set_is_applied_again(supervisor: Supervisor) -> None:
+    await supervisor.apply_runners((declared("a"),))
+    await supervisor.stop_runner("a")
+    await supervisor.apply_runners((declared("a", labels={"x": "y"}),))
+    assert (await supervisor.get_runner_status("a")).status is RunnerState.STOPPED
+
+
+async def test_a_set_is_started_in_its_order(supervisor: Supervisor, units: Units) -> None:
+    await supervisor.apply_runners(tuple(declared(each.id, after=each.after) for each in CHAIN))
+    assert units.names_started() == ["db", "app", "web"]
+
+
+async def test_applying_is_no_verb_for_chosen_runners(supervisor: Supervisor) -> None:
+    with pytest.raises(errors.InvalidInput, match="apply_runners"):
+        await supervisor.operate_runners(Verb.APPLY, ("*",))

@@ -488,11 +488,38 @@ def test_all_runners_can_be_changed_at_once(service: Service, verb: str) -> None
 def test_logs_look_like_a_journal_and_pass_the_selection_on(service: Service) -> None:
     stamp = "2026-07-02T10:00:00.123456Z"
     service.answers["get_runner_logs"] = [{"timestamp": stamp, "message": "one\n\ttwo \x1b[2J"}]
-    result = service.herosup("runner", "logs", "a", "-n", "5", "--job", "j", "--after", "c")
+    options = "-n 5 --job j --after c -S 2026-07-02T10:00Z -U 2026-07-02T11:00+01:00 -p 3 -g x --instance 2 --run r"
+    result = service.herosup("runner", "logs", "a", *options.split())
     when = output.local_time(stamp)
     assert re.fullmatch(r"2026-07-0[123] \d\d:\d\d:00\.123", when)
     assert result.stdout == f"{when} one\n{' ' * len(when)} \ttwo \\x1b[2J\n"
-    assert service.calls == [("get_runner_logs", {"runner": "a", "lines": 5, "after_cursor": "c", "job_id": "j"})]
+    when_utc = {"since": "2026-07-02T10:00:00+00:00", "until": "2026-07-02T10:00:00+00:00"}
+    more = {"priority": 3, "grep": "x", "instance": 2, "invocation_id": "r", **when_utc}
+    params = {"runner": "a", "lines": 5, "after_cursor": "c", "job_id": "j", **more}
+    assert service.calls == [("get_runner_logs", params)]
+
+
+def test_logs_may_begin_some_time_ago_and_at_a_named_priority(service: Service) -> None:
+    service.answers["get_runner_logs"] = []
+    assert service.herosup("runner", "logs", "a", "-S", "-2m", "-p", "err").exit_code == 0
+    params = service.calls[0][1]
+    since = datetime.fromisoformat(params["since"])
+    assert timedelta(minutes=2) <= datetime.now(UTC) - since < timedelta(minutes=3)
+    assert params["priority"] == "err"
+
+
+@pytest.mark.parametrize("time", ["soon", "-5", "-5y", "", "0001-01-01", "-999999999d"])
+def test_a_time_that_is_none_is_refused(service: Service, time: str) -> None:
+    result = service.herosup("runner", "logs", "a", "-S", time)
+    assert (result.exit_code, service.calls) == (2, [])
+    assert "cannot use time" in result.stderr
+
+
+def test_missing_lines_stand_between_dashes(service: Service) -> None:
+    stamp = "2026-07-02T10:00:00Z"
+    service.answers["get_runner_logs"] = [{"timestamp": stamp, "kind": "gap", "message": "lost\x1b"}]
+    result = service.herosup("runner", "logs", "a")
+    assert result.stdout == f"-- {output.local_time(stamp)} lost\\x1b --\n"
 
 
 def test_logs_as_json_are_the_records(service: Service) -> None:

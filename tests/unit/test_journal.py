@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hero_supervisor.errors import InvalidInput, JournalUnavailable
-from hero_supervisor.journal import ExportParser, JournalReader, record_of
+from hero_supervisor.errors import JournalUnavailable
+from hero_supervisor.journal import ExportParser
+from hero_supervisor.journal.entry import MESSAGE_ID_COREDUMP, MESSAGE_ID_DROPPED, record_of, unit_of
+from hero_supervisor.records import LogKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +104,49 @@ def test_an_entry_that_is_none_is_reported(missing: str) -> None:
         record_of({name: value for name, value in META.items() if name != missing})
 
 
-@pytest.mark.parametrize("cursor", ["", "nonsense", "s=xyz", "s=1\n", "s=1;", "--help", "s=1;i=2 --file=/etc/passwd"])
-async def test_a_cursor_that_is_none_is_refused(cursor: str) -> None:
-    with pytest.raises(InvalidInput, match="after_cursor"):
-        await JournalReader().read("a.service", lines=1, after_cursor=cursor)
+DROPPED = {"MESSAGE_ID": MESSAGE_ID_DROPPED.encode(), "N_DROPPED": b"130", "_TRANSPORT": b"driver", "_UID": b"0"}
+
+
+def test_journalds_word_on_dropped_lines_is_a_kind_of_its_own_with_their_number() -> None:
+    run = {"_SYSTEMD_INVOCATION_ID": b"journald", "OBJECT_SYSTEMD_INVOCATION_ID": b"unit"}
+    record = record_of({**META, **DROPPED, **run, "MESSAGE": b"Suppressed 130 messages from a"})
+    assert (record.kind, record.dropped, record.invocation_id) == (LogKind.DROPPED, 130, "unit")
+
+
+@pytest.mark.parametrize("forged", [{"_TRANSPORT": b"journal"}, {"MESSAGE_ID": b"another"}])
+def test_only_journald_can_say_that_lines_were_dropped(forged: dict[str, bytes]) -> None:
+    record = record_of({**META, **DROPPED, **forged})
+    assert (record.kind, record.dropped) == (LogKind.LINE, 0)
+
+
+@pytest.mark.parametrize(("reason", "continues"), [(b"line-max", True), (b"pid-change", True), (b"eof", False)])
+def test_a_piece_of_a_line_says_that_it_goes_on(reason: bytes, continues: bool) -> None:
+    assert record_of({**META, "_LINE_BREAK": reason}).continues is continues
+    assert record_of(META).continues is False
+
+
+@pytest.mark.parametrize(
+    ("entry", "user", "unit"),
+    [
+        ({"_SYSTEMD_UNIT": b"a"}, False, "a"),
+        ({"_SYSTEMD_UNIT": b"user@1.service", "_SYSTEMD_USER_UNIT": b"a"}, True, "a"),
+        ({"_SYSTEMD_UNIT": b"user@1.service", "_SYSTEMD_USER_UNIT": b"a"}, False, "user@1.service"),
+        ({"_SYSTEMD_UNIT": b"init.scope", "_PID": b"1", "UNIT": b"a"}, False, "a"),
+        ({"_SYSTEMD_USER_UNIT": b"init.scope", "_PID": b"9", "USER_UNIT": b"a"}, True, "a"),
+        ({"_SYSTEMD_UNIT": b"b", "_PID": b"9", "UNIT": b"forged"}, False, "b"),
+        ({"_SYSTEMD_UNIT": b"journald", "_UID": b"0", "OBJECT_SYSTEMD_UNIT": b"a"}, False, "a"),
+        ({"_SYSTEMD_UNIT": b"b", "_UID": b"7", "OBJECT_SYSTEMD_UNIT": b"forged"}, False, "b"),
+        ({"_UID": b"0", "MESSAGE_ID": MESSAGE_ID_COREDUMP.encode(), "COREDUMP_UNIT": b"a"}, False, "a"),
+        ({"_UID": b"0", "MESSAGE_ID": b"another", "COREDUMP_UNIT": b"a", "_SYSTEMD_UNIT": b"b"}, False, "b"),
+        ({}, False, ""),
+    ],
+)
+def test_the_unit_an_entry_is_about_is_the_one_that_journalctl_finds_it_by(
+    entry: dict[str, bytes], user: bool, unit: str
+) -> None:
+    assert unit_of(entry, user=user) == unit
+
+
+@pytest.mark.parametrize(("unit", "instance"), [("hero-runner-a.service", 1), ("hero-runner-a@12.service", 12)])
+def test_a_record_names_the_instance(unit: str, instance: int) -> None:
+    assert record_of(META, unit).instance == instance

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from hero_supervisor.errors import InvalidInput, InvalidRunner
+from hero_supervisor.records import Priority
 from hero_supervisor.rpc import params
 from hero_supervisor.supervisor import Supervisor
 
@@ -88,7 +90,7 @@ def test_the_secret_is_taken_out_of_the_params() -> None:
     ("sent", "parameters", "path"),
     [
         ({"lnes": 5, "runner": "a"}, LOGS, "lnes"),
-        (["a", 5, None, None, 1], LOGS, "params"),
+        (["a", 5, *[None] * 8, 1], LOGS, "params"),
         ({"x": 1}, LIST, "x"),
         ([1], LIST, "params"),
     ],
@@ -113,3 +115,35 @@ def test_a_missing_argument_is_told() -> None:
 def test_a_bad_definition_keeps_its_own_error() -> None:
     with pytest.raises(InvalidRunner, match="id: is required"):
         params.bind({"runner": {"command": ["/bin/true"]}}, ADD)
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "value"),
+    [
+        ("since", "2026-07-02T10:00:00+02:00", datetime(2026, 7, 2, 8, tzinfo=UTC)),
+        ("priority", "err", Priority.ERR),
+        ("priority", 3, 3),
+        ("instance", 2, 2),
+        ("invocation_id", "a" * 32, "a" * 32),
+    ],
+)
+def test_log_conditions_are_converted(name: str, sent: object, value: object) -> None:
+    assert params.bind({"runner": "a", name: sent}, LOGS)[name] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("since", "2026-07-02T10:00:00"),
+        ("until", "yesterday"),
+        ("priority", 8),
+        ("priority", "error"),
+        ("grep", ""),
+        ("grep", "x" * 257),
+        ("instance", 0),
+        ("invocation_id", "A" * 32),
+    ],
+)
+def test_log_conditions_that_cannot_be_are_refused(name: str, sent: object) -> None:
+    with pytest.raises(InvalidInput, match=name):
+        params.bind({"runner": "a", name: sent}, LOGS)

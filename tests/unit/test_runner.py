@@ -126,6 +126,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("reload_command", ["/bin/true", "a\0"], "reload_command[1]"),
     ("watchdog_s", 0, "watchdog_s"),
     ("max_age_s", 0, "max_age_s"),
+    ("readiness_probe", {"tcp": {"port": 0}}, "readiness_probe.tcp.port"),
+    ("liveness_probe", {"tcp": {"port": 1}, "timeout_s": 0}, "liveness_probe.timeout_s"),
     ("max_age_jitter_s", 5, "max_age_jitter_s"),
     ("restart_calendar", "daily; reboot", "restart_calendar"),
     ("restart_calendar", "x" * 201, "restart_calendar"),

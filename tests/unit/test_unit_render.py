@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,28 @@ def test_names_carry_the_namespace_and_are_found_back() -> None:
     assert SITE.unit_name("ocr-1") == "hero-runner-ocr-1.service"
     assert SITE.runner_id("hero-runner-ocr-1.service") == "ocr-1"
     assert SITE.slice == "hero-runners.slice"
+
+
+@pytest.mark.parametrize(
+    ("instance", "name"),
+    [(1, "hero-runner-a.service"), (2, "hero-runner-a@2.service"), (10, "hero-runner-a@10.service")],
+)
+def test_instances_after_the_first_carry_their_number(instance: int, name: str) -> None:
+    assert SITE.unit_name("a", instance) == name
+    assert (SITE.runner_id(name), SITE.instance(name)) == ("a", instance)
+
+
+@pytest.mark.parametrize(("name", "instance"), [("", 1), ("a.scope", 1), ("a@b.service", 0), ("a@-2.service", 0)])
+def test_a_unit_that_is_not_ours_is_no_further_instance(name: str, instance: int) -> None:
+    assert SITE.instance(name) == instance
+
+
+def test_the_log_of_a_runner_is_that_of_all_its_instances_and_of_no_other_runner() -> None:
+    def has(runner: str, instance: int) -> bool:
+        return any(fnmatchcase(SITE.unit_name(runner, instance), pattern) for pattern in SITE.log_units("a"))
+
+    assert all(has("a", instance) for instance in (1, 2, 10))
+    assert not any(has(runner, instance) for runner in ("a-b", "ab", "b", "b-a") for instance in (1, 2))
 
 
 @pytest.mark.parametrize(
