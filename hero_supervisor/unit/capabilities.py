@@ -28,9 +28,11 @@ MIN_VERSION: Final = 252
 
 CONTROLLERS: Final = frozenset({"cpu", "io", "memory", "pids"})
 
-#: Properties that came later, and with which version.
+#: Properties that came later, and with which version. Of a sandbox such a one is left out, and of an extra property it
+#: is a fault: that was asked for by its name.
 _SINCE: Final[Mapping[str, int]] = {
-    name: extra.since for name, extra in EXTRA_PROPERTIES.items() if extra.since > MIN_VERSION
+    "ProtectControlGroupsEx": 257,
+    **{name: extra.since for name, extra in EXTRA_PROPERTIES.items() if extra.since > MIN_VERSION},
 }
 
 #: The controller that enforces a limit, or gives the property its meaning.

@@ -238,6 +238,12 @@ def test_the_originals_definition_becomes_a_command() -> None:
     assert runner == Runner(id="osis", description="OSIS actor", command=("/usr/bin/actor", "osis", *addresses))
 
 
+def test_a_password_in_the_originals_redis_url_is_accepted_as_it_always_was() -> None:
+    url = "redis://:s3cret@localhost:6379"
+    runner = Runner.from_data({"id": "osis", "binary_path": "/usr/bin/actor", "redis_url": url})
+    assert runner.command == ("/usr/bin/actor", "osis", "--redis-url", url)
+
+
 def test_faults_in_the_originals_definition_name_its_own_fields() -> None:
     assert _paths({"id": "a", "binary_path": 1, "process_manager": "docker"}) == ["binary_path", "process_manager"]
 
