@@ -91,8 +91,8 @@ def _limit_faults(runner: Runner, capabilities: Capabilities) -> Iterable[Fault]
 def _path_faults(runner: Runner, sandbox: Sandbox) -> Iterable[Fault]:
     bound = runner.extra_properties.get("BindReadOnlyPaths", ())
     shown = bound if isinstance(bound, tuple) else ()
-    paths = {"command[0]": runner.command[:1], "working_directory": (runner.working_directory or "",)}
-    for field, (path, *_) in ((field, found or ("",)) for field, found in paths.items()):
+    paths = {"command[0]": next(iter(runner.command), ""), "working_directory": runner.working_directory or ""}
+    for field, path in paths.items():
         if path.startswith("/") and is_hidden(path, sandbox) and not any(is_within(path, each) for each in shown):
             yield Fault(
                 field, f"{path} is hidden by the sandbox '{sandbox}': put it elsewhere, or set sandbox to 'trusted'"
