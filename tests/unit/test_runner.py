@@ -102,6 +102,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("instances", 65, "instances"),
     ("queue", "", "queue"),
     ("readiness", "soon", "readiness"),
+    ("readiness_probe", {"tcp": {"port": 0}}, "readiness_probe.tcp.port"),
+    ("liveness_probe", {"http": {"port": 80, "path": 5}}, "liveness_probe.http.path"),
     ("after", {"B": "ready"}, "after.B"),
     ("after", {"b": "later"}, "after.b"),
     ("after", {"a": "ready"}, "after.a"),
