@@ -25,11 +25,15 @@ if TYPE_CHECKING:
     from .client import JobClient
     from .errors import HeroError
     from .job import Job, JobBuilder, JobResult, JobStatus
+    from .limits import Limits, LogRate
     from .records import ExitReason, ExitRecord, LogRecord, RunnerState, RunnerStats, RunnerStatus, StatusSummary
+    from .restart import Backoff
     from .runner import Runner
+    from .sandbox import Sandbox
     from .supervisor import Supervisor
 
 __all__ = [
+    "Backoff",
     "ExitReason",
     "ExitRecord",
     "HeroError",
@@ -38,11 +42,14 @@ __all__ = [
     "JobClient",
     "JobResult",
     "JobStatus",
+    "Limits",
+    "LogRate",
     "LogRecord",
     "Runner",
     "RunnerState",
     "RunnerStats",
     "RunnerStatus",
+    "Sandbox",
     "StatusSummary",
     "Supervisor",
     "SupervisorApp",
@@ -55,8 +62,11 @@ _MODULES = {
     "client": ("JobClient",),
     "errors": ("HeroError",),
     "job": ("Job", "JobBuilder", "JobResult", "JobStatus"),
+    "limits": ("Limits", "LogRate"),
     "records": ("ExitReason", "ExitRecord", "LogRecord", "RunnerState", "RunnerStats", "RunnerStatus", "StatusSummary"),
+    "restart": ("Backoff",),
     "runner": ("Runner",),
+    "sandbox": ("Sandbox",),
     "supervisor": ("Supervisor",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

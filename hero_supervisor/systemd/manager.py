@@ -40,7 +40,7 @@ from .bus import CALL_TIMEOUT_S, MANAGER_INTERFACE, MANAGER_PATH, ManagerAbsent,
 from .capabilities import read_capabilities
 from .connection import Call
 from .start_failures import never_ran, start_failure, was_started
-from .transient_file import GOOD_VERSION, correct, surviving, unexpanded_commands
+from .transient_file import correct, corrections, surviving
 from .unit_jobs import LOOK_INTERVAL_S, UNSEEN, UnitJobs
 from .unit_references import UnitReferences
 from .unit_status import (
@@ -393,14 +393,14 @@ class SystemdManager:
 
     async def _make_survive(self, unit: TransientUnit) -> None:
         """Correct the file of a unit that would not survive a ``daemon-reload``."""
-        commands = unexpanded_commands(unit)
-        if self._version >= GOOD_VERSION or not commands:
+        wrong = corrections(unit, version=self._version)
+        if not wrong:
             return
         try:
             (path,) = await read_properties(self._bus.call_together, unit.name, [FRAGMENT_PATH])
-            await asyncio.to_thread(correct, path, commands)
+            await asyncio.to_thread(correct, path, wrong)
         except (OSError, HeroError) as exc:
-            # The unit starts all the same; only after a reload systemd does not restart it any more.
+            # The unit starts all the same; only after a reload is it not restarted, or with other paths.
             logger.debug("cannot correct the file of unit '%s', ignoring: %s", unit.name, exc)
 
     async def _clear_away(self, unit_name: str) -> None:

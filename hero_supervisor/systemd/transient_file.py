@@ -1,14 +1,16 @@
-"""A unit's commands across ``daemon-reload``, which is what installing a package does.
+"""A unit's commands and paths across ``daemon-reload``, which is what installing a package does.
 
-systemd keeps a transient unit's properties in a file and reads that file again on every reload. Older versions write
-a file that they cannot read (measured: 252 does, 257 does not):
+systemd keeps a transient unit's properties in a file and reads that file again on every reload. It writes files that
+it cannot read (measured: 252 in all of these ways, 257 in the last one):
 
 - ``ExecStartEx=`` is no key of unit files, nor is ``ExecReloadEx=``. After a reload the unit has no command: it runs
   on, but is not restarted.
-- In ``ExecStart=`` they write ``$`` and ``;`` with a backslash that stays: a restart would execute other arguments.
+- In ``ExecStart=`` it writes ``$`` and ``;`` with a backslash that stays: a restart would execute other arguments.
+- Paths that a unit is shown or denied are written without quotes. One with a space becomes two, one with a colon, quote
+  or backslash is dropped or another: what was denied may then be seen.
 
-So with such a version a command without ``$`` and ``;`` is given as ``ExecStart``, which then survives unchanged. For
-any other command the file is corrected as soon as systemd has written it.
+So with an older version a command without ``$`` and ``;`` is given as ``ExecStart``, which then survives unchanged. For
+any other command, and for such paths, the file is corrected as soon as systemd has written it.
 
 Rejected: ``$$`` for ``$`` in ``ExecStart`` (the backslash stays; 257 doubles it once more); a program in between that
 decodes its arguments (a missing command would no longer be an error of the start); leaving restarts to the supervisor
@@ -31,11 +33,15 @@ if TYPE_CHECKING:
 
     from hero_supervisor.unit import TransientUnit
 
-#: The first version of which we know that it reads back what it writes.
+#: The first version of which we know that it reads back the commands that it writes.
 GOOD_VERSION: Final = 257
 
 #: Keys of unit files, by the name of the property that takes the flag against ``$``.
 _KEYS: Final = {"ExecStartEx": "ExecStart", "ExecReloadEx": "ExecReload"}
+
+#: Properties with paths that are written without quotes, and the characters for which that matters.
+_PATHS: Final = frozenset({"InaccessiblePaths", "ReadOnlyPaths", "ReadWritePaths"})
+_FRAGILE: Final = frozenset(" \t\"'\\:")
 
 
 def surviving(unit: TransientUnit, *, version: int) -> TransientUnit:
@@ -50,32 +56,45 @@ def surviving(unit: TransientUnit, *, version: int) -> TransientUnit:
     return replace(unit, properties=tuple(map(_surviving_property, unit.properties)))
 
 
-def unexpanded_commands(unit: TransientUnit) -> dict[str, Sequence[str]]:
-    """Return the commands that a unit has in properties like ``ExecStartEx``, by the name of the property."""
-    found = ((prop.name, _only_command(prop)) for prop in unit.properties)
-    return {name: command for name, command in found if command is not None}
+def corrections(unit: TransientUnit, *, version: int) -> dict[str, list[str]]:
+    """Return what systemd writes wrong of a unit: a key of its file, and the lines that belong there.
+
+    Args:
+        unit: What is started.
+        version: The manager's version.
+    """
+    found: dict[str, list[str]] = {}
+    fragile = {prop.name for prop in unit.properties if _FRAGILE & set("".join(_paths_in(prop)))}
+    for prop in unit.properties:
+        command = _only_command(prop)
+        if command is not None and version < GOOD_VERSION:
+            # An empty value takes back what came before.
+            found[prop.name] = [f"{_KEYS[prop.name]}=", command_line(_KEYS[prop.name], command)]
+        elif prop.name in fragile:
+            found.setdefault(prop.name, []).extend(_path_lines(prop))
+    return found
 
 
-def correct(path: str, commands: Mapping[str, Sequence[str]]) -> None:
+def correct(path: str, wrong: Mapping[str, Sequence[str]]) -> None:
     """Correct a transient unit's file, unless it is good: the unit then survives the next reload.
 
     Args:
         path: The file; systemd's ``FragmentPath`` of the unit, which must be loaded and referenced (or else the file
             could come back after systemd has removed it, and block the name).
-        commands: The words of its commands, by property.
+        wrong: What ``corrections`` returns for the unit.
 
     Raises:
         OSError: It cannot be read or replaced.
     """
     file = Path(path)
     text = file.read_bytes()
-    unread = {name: words for name, words in commands.items() if f"\n{name}=".encode() in text}
-    if not unread:
+    written = {key: lines for key, lines in wrong.items() if f"\n{key}=".encode() in text}
+    if not written:
         return
     found = file.stat()
     # systemd compares times to see whether a file was changed since it was loaded.
     _replace(
-        file, _corrected(text, unread), mode=found.st_mode & 0o777, times_ns=(found.st_atime_ns, found.st_mtime_ns)
+        file, _corrected(text, written), mode=found.st_mode & 0o777, times_ns=(found.st_atime_ns, found.st_mtime_ns)
     )
 
 
@@ -99,11 +118,26 @@ def _only_command(prop: Property) -> Sequence[str] | None:
     return words if flags == ["no-env-expand"] and words[0] == program else None
 
 
-def _corrected(text: bytes, commands: Mapping[str, Sequence[str]]) -> bytes:
-    wrong = tuple(f"{name}=".encode() for name in commands)
-    lines = [line for line in text.splitlines(keepends=True) if not line.startswith(wrong)]
-    # The keys belong to the section that is written last; an empty value takes back what came before.
-    right = "".join(f"{_KEYS[name]}=\n{command_line(_KEYS[name], words)}\n" for name, words in commands.items())
+def _paths_in(prop: Property) -> list[str]:
+    """Return the paths of a property that is a list of such; none of any other."""
+    entries: Any = prop.value
+    if prop.name == "BindReadOnlyPaths":
+        return [path for source, target, *_ in entries for path in (source, target)]
+    return list(entries) if prop.name in _PATHS else []
+
+
+def _path_lines(prop: Property) -> list[str]:
+    quoted = [_quoted(path) for path in _paths_in(prop)]
+    if prop.name == "BindReadOnlyPaths":
+        quoted = [f"{source}:{target}" for source, target in zip(quoted[::2], quoted[1::2], strict=True)]
+    return [f"{prop.name}={path}" for path in quoted]
+
+
+def _corrected(text: bytes, wrong: Mapping[str, Sequence[str]]) -> bytes:
+    keys = tuple(f"{key}=".encode() for key in wrong)
+    lines = [line for line in text.splitlines(keepends=True) if not line.startswith(keys)]
+    # A key belongs to the section that is written last.
+    right = "".join(f"{line}\n" for added in wrong.values() for line in added)
     return b"".join(lines) + f"[Service]\n{right}".encode()
 
 

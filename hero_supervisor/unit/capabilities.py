@@ -28,9 +28,11 @@ MIN_VERSION: Final = 252
 
 CONTROLLERS: Final = frozenset({"cpu", "io", "memory", "pids"})
 
-#: Properties that came later, and with which version.
+#: Properties that came later, and with which version. Of a sandbox such a one is left out, and of an extra property it
+#: is a fault: that was asked for by its name.
 _SINCE: Final[Mapping[str, int]] = {
-    name: extra.since for name, extra in EXTRA_PROPERTIES.items() if extra.since > MIN_VERSION
+    "ProtectControlGroupsEx": 257,
+    **{name: extra.since for name, extra in EXTRA_PROPERTIES.items() if extra.since > MIN_VERSION},
 }
 
 #: The controller that enforces a limit, or gives the property its meaning.
@@ -89,8 +91,8 @@ def _limit_faults(runner: Runner, capabilities: Capabilities) -> Iterable[Fault]
 def _path_faults(runner: Runner, sandbox: Sandbox) -> Iterable[Fault]:
     bound = runner.extra_properties.get("BindReadOnlyPaths", ())
     shown = bound if isinstance(bound, tuple) else ()
-    paths = {"command[0]": runner.command[:1], "working_directory": (runner.working_directory or "",)}
-    for field, (path, *_) in ((field, found or ("",)) for field, found in paths.items()):
+    paths = {"command[0]": next(iter(runner.command), ""), "working_directory": runner.working_directory or ""}
+    for field, path in paths.items():
         if path.startswith("/") and is_hidden(path, sandbox) and not any(is_within(path, each) for each in shown):
             yield Fault(
                 field, f"{path} is hidden by the sandbox '{sandbox}': put it elsewhere, or set sandbox to 'trusted'"

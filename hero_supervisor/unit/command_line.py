@@ -24,6 +24,7 @@ _NAMES: Final = {
     "EnvironmentFiles": "EnvironmentFile",
     "ExecReloadEx": "ExecReload",
     "LimitNOFILESoft": "LimitNOFILE",
+    "ProtectControlGroupsEx": "ProtectControlGroups",
 }
 _OCTAL: Final = frozenset({"UMask", "RuntimeDirectoryMode"})
 

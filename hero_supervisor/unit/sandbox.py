@@ -58,6 +58,7 @@ _DEFAULT: Final = (
 _STRICT: Final = (
     *(prop for prop in _DEFAULT if prop.name != "ProtectHome"),
     Property("ProtectHome", "s", "tmpfs"),
+    Property("ProtectControlGroupsEx", "s", "strict"),  # its own subtree only; left out before 257
     Property("ProtectProc", "s", "invisible"),
     Property("ProcSubset", "s", "pid"),
     flag("PrivateUsers"),
@@ -73,8 +74,10 @@ _STRICT: Final = (
 
 _PROFILES: Final = {Sandbox.DEFAULT: _DEFAULT, Sandbox.STRICT: _STRICT, Sandbox.TRUSTED: ()}
 
-#: What a user's manager fails at, ignores, or is given in any case.
-_SYSTEM_ONLY: Final = frozenset({"ProtectKernelLogs", "ProtectProc", "ProcSubset", "PrivateUsers"})
+#: What a user's manager fails at, ignores, is given in any case, or has not been tried with.
+_SYSTEM_ONLY: Final = frozenset(
+    {"ProtectKernelLogs", "ProtectProc", "ProcSubset", "PrivateUsers", "ProtectControlGroupsEx"}
+)
 
 #: Directories whose content a profile hides.
 _HIDDEN: Final = {

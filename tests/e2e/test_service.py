@@ -451,9 +451,10 @@ def test_a_program_that_a_dynamic_user_cannot_reach_is_told_when_its_runner_is_a
 
 def test_a_credential_reaches_its_runner_and_nobody_else(service: Service, tmp_path: Path) -> None:
     secret = tmp_path / "key"
-    secret.write_text("s3cret")
+    secret.write_text("s3cret\n")
     secret.chmod(0o600)
-    script = "cat $CREDENTIALS_DIRECTORY/key; echo; exec sleep infinity"
+    # Not by cat: a user's journal may lose the unit of a line whose process has ended.
+    script = "read -r key <$CREDENTIALS_DIRECTORY/key; echo $key; exec sleep infinity"
     status = service.add("a", command=["/bin/sh", "-c", script], credentials={"key": str(secret)})
 
     def messages() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -233,7 +234,7 @@ def in_home() -> Iterator[Path]:
     path = Path("/home/herotest") if os.getuid() == 0 else Path.home() / "herotest"
     path.mkdir()
     yield path
-    path.rmdir()
+    shutil.rmtree(path)
 
 
 async def _looked_around(start: Start, sandbox: str, **definition: Any) -> dict[str, Any]:
@@ -376,6 +377,22 @@ async def test_a_runner_is_the_same_after_systemd_has_reloaded_its_unit(start: S
     await eventually(lambda: _show(unit.name, "MainPID") not in {str(status.main_pid), "0"})
     again = UnitStatus(unit.name, main_pid=int(_show(unit.name, "MainPID")))
     await eventually(lambda: _snapshot(again, unit) == before)
+
+
+@pytest.mark.parametrize("name", ["a b", "a:b", 'a"b', "a'b", "a\\b", "a%n", "a$HOME", "a;b", "ü"])
+async def test_paths_are_the_same_after_systemd_has_reloaded_their_units(
+    start: Start, in_home: Path, name: str
+) -> None:
+    path = in_home / name
+    path.mkdir()
+    properties = ("BindReadOnlyPaths", "InaccessiblePaths", "ReadOnlyPaths", "ReadWritePaths")
+    units = {}
+    for number, each in enumerate(properties):
+        extra = {each: [str(path), "/usr/games"]}
+        units[each] = (await start({"id": f"p{number}", "extra_properties": extra, "sandbox": "default"})).name
+    before = {each: _on_the_bus(unit, each) for each, unit in units.items()}
+    systemctl("daemon-reload")
+    assert {each: _on_the_bus(unit, each) for each, unit in units.items()} == before
 
 
 def _run_shell(line: str) -> None:

@@ -102,6 +102,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("instances", 65, "instances"),
     ("queue", "", "queue"),
     ("readiness", "soon", "readiness"),
+    ("readiness_probe", {"tcp": {"port": 0}}, "readiness_probe.tcp.port"),
+    ("liveness_probe", {"http": {"port": 80, "path": 5}}, "liveness_probe.http.path"),
     ("after", {"B": "ready"}, "after.B"),
     ("after", {"b": "later"}, "after.b"),
     ("after", {"a": "ready"}, "after.a"),
@@ -238,6 +240,12 @@ def test_the_originals_definition_becomes_a_command() -> None:
     )
     addresses = ("--db-path", "/var/lib/db", "--redis-url", "redis://localhost:6379")
     assert runner == Runner(id="osis", description="OSIS actor", command=("/usr/bin/actor", "osis", *addresses))
+
+
+def test_a_password_in_the_originals_redis_url_is_accepted_as_it_always_was() -> None:
+    url = "redis://:s3cret@localhost:6379"
+    runner = Runner.from_data({"id": "osis", "binary_path": "/usr/bin/actor", "redis_url": url})
+    assert runner.command == ("/usr/bin/actor", "osis", "--redis-url", url)
 
 
 def test_faults_in_the_originals_definition_name_its_own_fields() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from hero_supervisor.restart import RestartPolicy
-from hero_supervisor.runner import Executor, Readiness, Runner
-from hero_supervisor.unit import Site, render
+from hero_supervisor.restart import Backoff, RestartPolicy
+from hero_supervisor.runner import Executor, Milestone, Readiness, Runner
+from hero_supervisor.sandbox import Sandbox
+from hero_supervisor.unit import Capabilities, Site, render
 
 SITE = Site("hero", Path("/var/lib/hero-supervisor/runner.env"))
 
@@ -101,3 +102,73 @@ def test_an_executor_runs_the_bundled_runner_with_our_own_interpreter() -> None:
     ((program, words, _),) = commands
     assert program == sys.executable
     assert words == [sys.executable, "-P", "-m", "hero_supervisor.worker", "a", "--executor", "shell"]
+
+
+def test_what_an_older_systemd_does_not_know_is_left_out_and_told() -> None:
+    runner = Runner(id="a", command=("/bin/true",), sandbox=Sandbox.STRICT)
+    old = render(runner, SITE, queue="q", capabilities=Capabilities(version=252))
+    new = render(runner, SITE, queue="q", capabilities=Capabilities(version=257))
+    assert old.left_out == ("ProtectControlGroupsEx",)
+    assert "ProtectControlGroupsEx" not in {prop.name for prop in old.properties}
+    assert new.left_out == ()
+    assert "ProtectControlGroupsEx" in {prop.name for prop in new.properties}
+
+
+def test_a_burst_of_the_callers_takes_the_place_of_the_runners() -> None:
+    runner = Runner(id="a", command=("/bin/true",))
+    values = {prop.name: prop.value for prop in render(runner, SITE, queue="q", burst=1).properties}
+    assert values["StartLimitBurst"] == 1
+
+
+def test_what_only_the_supervisor_acts_on_is_in_no_property() -> None:
+    fields: dict[str, Any] = {
+        "labels": {"a": "b"},
+        "autostart": True,
+        "instances": 3,
+        "after": {"b": Milestone.READY},
+        "reload_signal": "SIGHUP",
+        "max_age_s": 60.0,
+        "max_age_jitter_s": 5.0,
+        "restart_calendar": "daily",
+        "backoff": Backoff(delay_s=2, max_delay_s=9, factor=3, jitter=0, give_up_after=5),
+    }
+    assert _properties(**fields) == _properties()
+
+
+def test_instances_are_found_back_by_their_names() -> None:
+    assert (SITE.unit_name("a"), SITE.unit_name("a", 12)) == ("hero-runner-a.service", "hero-runner-a@12.service")
+    for middle, instance in {"": 1, "@12": 12, "@x": 0}.items():
+        name = f"hero-runner-a{middle}.service"
+        assert (SITE.runner_id(name), SITE.instance(name)) == ("a", instance)
+
+
+def test_a_trusted_runner_has_no_property_of_a_sandbox() -> None:
+    assert not {"DynamicUser", "NoNewPrivileges", "StateDirectory"} & _properties(sandbox=Sandbox.TRUSTED).keys()
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_user", "has_one"), [({}, False, True), ({"user": "joe"}, False, False), ({}, True, False)]
+)
+def test_a_dynamic_user_is_made_by_the_system_manager_unless_one_is_named(
+    fields: dict[str, Any], *, is_user: bool, has_one: bool
+) -> None:
+    runner = Runner(**{"id": "a", "command": ("/bin/true",), **fields})
+    unit = render(runner, SITE, queue="q", capabilities=Capabilities(is_user=is_user))
+    assert ("DynamicUser" in {prop.name for prop in unit.properties}) is has_one
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "bound"),
+    [
+        (Sandbox.TRUSTED, []),
+        (Sandbox.DEFAULT, ["/tmp/hero/package"]),
+        (Sandbox.STRICT, ["/home/joe/venv", "/tmp/hero/package"]),
+    ],
+)
+def test_the_bundled_runner_is_mounted_where_its_sandbox_hides_it(
+    sandbox: Sandbox, bound: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = ("/home/joe/venv", "/usr", "/tmp/hero/package")
+    monkeypatch.setattr("hero_supervisor.unit.sandbox.executor_paths", lambda: paths)
+    found: Any = _properties(command=(), executor=Executor.SHELL, sandbox=sandbox).get("BindReadOnlyPaths", [])
+    assert [mount[:3] for mount in found] == [[path, path, False] for path in bound]
