@@ -48,10 +48,11 @@ MAX_READERS: Final = 4
 _CHUNK_BYTES: Final = 64 * 1024
 _MAX_ERROR_BYTES: Final = 4 * 1024
 
-_FIELDS: Final = (
-    *("MESSAGE", "MESSAGE_ID", "UNIT", "USER_UNIT", "INVOCATION_ID", "USER_INVOCATION_ID", "COMMAND", "JOB_TYPE"),
-    *("EXIT_CODE", "EXIT_STATUS", "UNIT_RESULT", "CPU_USAGE_NSEC", "MEMORY_PEAK", "_SYSTEMD_INVOCATION_ID"),
+_MANAGER_FIELDS: Final = (
+    *("MESSAGE_ID", "UNIT", "USER_UNIT", "INVOCATION_ID", "USER_INVOCATION_ID", "COMMAND", "JOB_TYPE"),
+    *("EXIT_CODE", "EXIT_STATUS", "UNIT_RESULT", "CPU_USAGE_NSEC", "MEMORY_PEAK"),
 )
+_TAIL_FIELDS: Final = ("MESSAGE", "_SYSTEMD_INVOCATION_ID")
 
 
 class ExitJournal:
@@ -78,7 +79,7 @@ class ExitJournal:
         where = ["--boot"] if position is None else [f"--cursor={position}"]
         how = ["--follow", "--no-tail"] if follow else []
         matches = [f"MESSAGE_ID={message}" for message in MESSAGE_IDS]
-        async with self._running([*where, *how, *self._from_manager, *matches]) as output:
+        async with self._running([*where, *how, *self._from_manager, *matches], _MANAGER_FIELDS) as output:
             yield output
 
     async def entries_of(self, invocation_id: str) -> list[Entry]:
@@ -87,7 +88,7 @@ class ExitJournal:
         Raises:
             JournalUnavailable: The journal cannot be read.
         """
-        return await self._read([*self._from_manager, f"{self._invocation_field}={invocation_id}"])
+        return await self._read([*self._from_manager, f"{self._invocation_field}={invocation_id}"], _MANAGER_FIELDS)
 
     async def tail(self, run: Run) -> tuple[str, ...]:
         """Return the last lines that an ended run wrote, oldest first.
@@ -103,13 +104,13 @@ class ExitJournal:
             begin_s, end_s = run.started_usec / 1e6 - SLACK_S, run.ended_usec / 1e6 + SLACK_S
             matches = [*self._from_unit, f"{self._unit_field}={run.unit}"]
             where = [f"--since=@{begin_s:.6f}", f"--until=@{end_s:.6f}", *matches]
-        newest_first = await self._read(["--reverse", f"--lines={_TAIL_ENTRIES}", *where])
+        newest_first = await self._read(["--reverse", f"--lines={_TAIL_ENTRIES}", *where], _TAIL_FIELDS)
         return _lines_in([entry for entry in newest_first if _is_of(run, entry)])
 
-    async def _read(self, arguments: Sequence[str]) -> list[Entry]:
+    async def _read(self, arguments: Sequence[str], fields: Sequence[str]) -> list[Entry]:
         entries: list[Entry] = []
         try:
-            async with self._slots, asyncio.timeout(READ_TIMEOUT_S), self._running(arguments) as output:
+            async with self._slots, asyncio.timeout(READ_TIMEOUT_S), self._running(arguments, fields) as output:
                 while (found := await output.read()) is not None:
                     entries += found
         except TimeoutError:
@@ -118,9 +119,9 @@ class ExitJournal:
         return entries
 
     @asynccontextmanager
-    async def _running(self, arguments: Sequence[str]) -> AsyncIterator[Output]:
+    async def _running(self, arguments: Sequence[str], fields: Sequence[str]) -> AsyncIterator[Output]:
         """Run ``journalctl``; it has ended when this is left."""
-        options = ["--output=export", "--all", "--quiet", f"--output-fields={','.join(_FIELDS)}"]
+        options = ["--output=export", "--all", "--quiet", f"--output-fields={','.join(fields)}"]
         with tempfile.TemporaryFile() as errors:
             try:
                 process = await asyncio.create_subprocess_exec(
