@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -122,7 +121,8 @@ class ExitJournal:
     async def _running(self, arguments: Sequence[str], fields: Sequence[str]) -> AsyncIterator[Output]:
         """Run ``journalctl``; it has ended when this is left."""
         options = ["--output=export", "--all", "--quiet", f"--output-fields={','.join(fields)}"]
-        with tempfile.TemporaryFile() as errors:
+        # A file in memory, because a pipe would have to be read all the time, and there may be no place for files.
+        with os.fdopen(os.memfd_create("journalctl-errors"), "w+b") as errors:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *(self._program, *options, *arguments),
