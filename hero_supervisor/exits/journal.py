@@ -51,6 +51,8 @@ _MANAGER_FIELDS: Final = (
     *("MESSAGE_ID", "UNIT", "USER_UNIT", "INVOCATION_ID", "USER_INVOCATION_ID", "COMMAND", "JOB_TYPE"),
     *("EXIT_CODE", "EXIT_STATUS", "UNIT_RESULT", "CPU_USAGE_NSEC", "MEMORY_PEAK"),
 )
+#: What systemd writes in place of a program that it cannot execute. Source: sd-messages.h.
+_SPAWN_FAILED: Final = "641257651c1b4ec9a8624d7a40a9e1e7"
 _TAIL_FIELDS: Final = ("MESSAGE", "_SYSTEMD_INVOCATION_ID")
 
 
@@ -64,6 +66,7 @@ class ExitJournal:
         own = (f"_UID={os.getuid()}",) if user else ()
         self._unit_field = "_SYSTEMD_USER_UNIT" if user else "_SYSTEMD_UNIT"
         self._from_unit = own
+        self._before_program = (f"MESSAGE_ID={_SPAWN_FAILED}", *(own or ("_UID=0",)))
         self._from_manager = ("_SYSTEMD_USER_UNIT=init.scope", *own) if user else ("_PID=1",)
         self._invocation_field = "USER_INVOCATION_ID" if user else "INVOCATION_ID"
 
@@ -101,7 +104,8 @@ class ExitJournal:
             where = [f"_SYSTEMD_INVOCATION_ID={run.invocation_id}"]
         else:
             begin_s, end_s = run.started_usec / 1e6 - SLACK_S, run.ended_usec / 1e6 + SLACK_S
-            matches = [*self._from_unit, f"{self._unit_field}={run.unit}"]
+            own_run = f"{self._invocation_field}={run.invocation_id}"
+            matches = [*self._from_unit, f"{self._unit_field}={run.unit}", "+", own_run, *self._before_program]
             where = [f"--since=@{begin_s:.6f}", f"--until=@{end_s:.6f}", *matches]
         newest_first = await self._read(["--reverse", f"--lines={_TAIL_ENTRIES}", *where], _TAIL_FIELDS)
         return _lines_in([entry for entry in newest_first if _is_of(run, entry)])

@@ -196,8 +196,7 @@ async def test_a_program_that_cannot_be_executed_was_not_started(world: World) -
         (record,) = await eventually(watcher, lambda found: found and not found[0].will_restart)
     assert (record.reason, record.exit_code) == ("not-started", 200)
     assert record.explanation.endswith("its working directory cannot be entered (200/CHDIR)")
-    # journald cannot tell the unit of a user's process that is gone already.
-    assert IS_USER or any("No such file or directory" in line for line in record.log_tail)
+    assert any("No such file or directory" in line for line in record.log_tail)
 
 
 async def test_a_missing_environment_file_is_a_run_that_was_not_started(world: World) -> None:
