@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,10 +47,13 @@ MAX_READERS: Final = 4
 _CHUNK_BYTES: Final = 64 * 1024
 _MAX_ERROR_BYTES: Final = 4 * 1024
 
-_FIELDS: Final = (
-    *("MESSAGE", "MESSAGE_ID", "UNIT", "USER_UNIT", "INVOCATION_ID", "USER_INVOCATION_ID", "COMMAND", "JOB_TYPE"),
-    *("EXIT_CODE", "EXIT_STATUS", "UNIT_RESULT", "CPU_USAGE_NSEC", "MEMORY_PEAK", "_SYSTEMD_INVOCATION_ID"),
+_MANAGER_FIELDS: Final = (
+    *("MESSAGE_ID", "UNIT", "USER_UNIT", "INVOCATION_ID", "USER_INVOCATION_ID", "COMMAND", "JOB_TYPE"),
+    *("EXIT_CODE", "EXIT_STATUS", "UNIT_RESULT", "CPU_USAGE_NSEC", "MEMORY_PEAK"),
 )
+#: What systemd writes in place of a program that it cannot execute. Source: sd-messages.h.
+_SPAWN_FAILED: Final = "641257651c1b4ec9a8624d7a40a9e1e7"
+_TAIL_FIELDS: Final = ("MESSAGE", "_SYSTEMD_INVOCATION_ID")
 
 
 class ExitJournal:
@@ -64,6 +66,7 @@ class ExitJournal:
         own = (f"_UID={os.getuid()}",) if user else ()
         self._unit_field = "_SYSTEMD_USER_UNIT" if user else "_SYSTEMD_UNIT"
         self._from_unit = own
+        self._before_program = (f"MESSAGE_ID={_SPAWN_FAILED}", *(own or ("_UID=0",)))
         self._from_manager = ("_SYSTEMD_USER_UNIT=init.scope", *own) if user else ("_PID=1",)
         self._invocation_field = "USER_INVOCATION_ID" if user else "INVOCATION_ID"
 
@@ -78,7 +81,7 @@ class ExitJournal:
         where = ["--boot"] if position is None else [f"--cursor={position}"]
         how = ["--follow", "--no-tail"] if follow else []
         matches = [f"MESSAGE_ID={message}" for message in MESSAGE_IDS]
-        async with self._running([*where, *how, *self._from_manager, *matches]) as output:
+        async with self._running([*where, *how, *self._from_manager, *matches], _MANAGER_FIELDS) as output:
             yield output
 
     async def entries_of(self, invocation_id: str) -> list[Entry]:
@@ -87,7 +90,7 @@ class ExitJournal:
         Raises:
             JournalUnavailable: The journal cannot be read.
         """
-        return await self._read([*self._from_manager, f"{self._invocation_field}={invocation_id}"])
+        return await self._read([*self._from_manager, f"{self._invocation_field}={invocation_id}"], _MANAGER_FIELDS)
 
     async def tail(self, run: Run) -> tuple[str, ...]:
         """Return the last lines that an ended run wrote, oldest first.
@@ -101,15 +104,16 @@ class ExitJournal:
             where = [f"_SYSTEMD_INVOCATION_ID={run.invocation_id}"]
         else:
             begin_s, end_s = run.started_usec / 1e6 - SLACK_S, run.ended_usec / 1e6 + SLACK_S
-            matches = [*self._from_unit, f"{self._unit_field}={run.unit}"]
+            own_run = f"{self._invocation_field}={run.invocation_id}"
+            matches = [*self._from_unit, f"{self._unit_field}={run.unit}", "+", own_run, *self._before_program]
             where = [f"--since=@{begin_s:.6f}", f"--until=@{end_s:.6f}", *matches]
-        newest_first = await self._read(["--reverse", f"--lines={_TAIL_ENTRIES}", *where])
+        newest_first = await self._read(["--reverse", f"--lines={_TAIL_ENTRIES}", *where], _TAIL_FIELDS)
         return _lines_in([entry for entry in newest_first if _is_of(run, entry)])
 
-    async def _read(self, arguments: Sequence[str]) -> list[Entry]:
+    async def _read(self, arguments: Sequence[str], fields: Sequence[str]) -> list[Entry]:
         entries: list[Entry] = []
         try:
-            async with self._slots, asyncio.timeout(READ_TIMEOUT_S), self._running(arguments) as output:
+            async with self._slots, asyncio.timeout(READ_TIMEOUT_S), self._running(arguments, fields) as output:
                 while (found := await output.read()) is not None:
                     entries += found
         except TimeoutError:
@@ -118,10 +122,11 @@ class ExitJournal:
         return entries
 
     @asynccontextmanager
-    async def _running(self, arguments: Sequence[str]) -> AsyncIterator[Output]:
+    async def _running(self, arguments: Sequence[str], fields: Sequence[str]) -> AsyncIterator[Output]:
         """Run ``journalctl``; it has ended when this is left."""
-        options = ["--output=export", "--all", "--quiet", f"--output-fields={','.join(_FIELDS)}"]
-        with tempfile.TemporaryFile() as errors:
+        options = ["--output=export", "--all", "--quiet", f"--output-fields={','.join(fields)}"]
+        # A file in memory, because a pipe would have to be read all the time, and there may be no place for files.
+        with os.fdopen(os.memfd_create("journalctl-errors"), "w+b") as errors:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *(self._program, *options, *arguments),

@@ -158,7 +158,7 @@ class ExitWatcher:
                 await self._catch_up()
                 self._has_caught_up.set()
                 await self._follow()
-            except JournalUnavailable as exc:
+            except Exception as exc:  # whatever it is, nothing else is to suffer from it
                 if _now() - began > MAX_PAUSE_S:  # it was well before
                     self._failures, pause_s = 0, MIN_PAUSE_S
                 self._report(exc)
@@ -167,11 +167,16 @@ class ExitWatcher:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
-    def _report(self, error: JournalUnavailable) -> None:
+    def _report(self, error: Exception) -> None:
         # Not the first time: when systemd stops our service, its SIGTERM also meets journalctl.
         self._failures += 1
         level = logging.WARNING if self._failures == 2 else logging.DEBUG
-        logger.log(level, "cannot take note of exits for now, trying again: %s", error)
+        logger.log(
+            level,
+            "cannot take note of exits for now, trying again: %s",
+            error,
+            exc_info=not isinstance(error, HeroError),
+        )
 
     async def _catch_up(self) -> None:
         """Read to the end of the journal, anew from what is stored, and record what has ended."""
@@ -255,8 +260,9 @@ class ExitWatcher:
         if failed := next((each for each in made if isinstance(each, BaseException)), None):
             raise failed
         records = [each for each in made if isinstance(each, ExitRecord)]
+        new = [record for record in records if self._store.get(record.invocation_id) is None]
         await self._store.add(records, position=self._folder.position)
-        for record in records:
+        for record in new:
             extra = {"runner": record.runner, "invocation_id": record.invocation_id}
             logger.info("runner %s ended: %s", record.runner, record.explanation, extra=extra)
 

@@ -348,9 +348,9 @@ async def test_entries_that_only_look_like_the_managers_are_not_believed(world: 
 
 async def test_ends_without_a_supervisor_are_recorded_by_the_next(world: World) -> None:
     async with world.watching() as first:
-        await world.run(*program("sys.exit(3)"))
-        await only(first)
         long = await world.run("/bin/sleep", "60", name="long")
+        await world.run(*program("sys.exit(3)"))
+        await only(first)  # so the beginning of the other was read, too
     for code in (4, 5):
         await world.run(*program(f"print('code', {code}); sys.exit({code})"))
         await until_failed(world.unit("x").name)

@@ -348,12 +348,15 @@ def test_the_entry_at_the_position_is_not_taken_in_again() -> None:
     assert folder.take() == []
 
 
-def test_runs_that_are_over_take_no_memory() -> None:
+@pytest.mark.parametrize("taken_together", [1, 7])
+def test_runs_that_are_over_take_no_memory(taken_together: int) -> None:
     folder = ExitFolder("cap")
-    for number in range(0, 3000, 3):
-        folder.feed(entry(number, STARTING, str(number)), 0)
-        folder.feed(entry(number + 1, FAILED, str(number), UNIT_RESULT="signal"), 0)
-        folder.take()
+    for number in range(1_000):
+        folder.feed(entry(3 * number, STARTING, str(number)), 0)
+        folder.feed(entry(3 * number + 1, FAILED, str(number), UNIT_RESULT="signal"), 0)
+        if number % taken_together == 0:
+            folder.take()
+    folder.take()
     assert len(folder._open) <= 2
     assert len(folder._latest) == 1
 

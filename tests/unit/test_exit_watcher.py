@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from hero_supervisor.exits.folder import Run
     from hero_supervisor.records import ExitRecord
     from hero_supervisor.unit import UnitStatus
 
@@ -131,6 +132,25 @@ async def test_a_log_that_cannot_be_read_costs_a_record_only_its_last_lines(jour
     await watcher.open()
     try:
         assert [record.log_tail for record in await records(watcher)] == [()]
+    finally:
+        await watcher.close()
+
+
+async def test_a_fault_of_our_own_is_survived(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal.add(STARTED, "run")
+    journal.add(FAILED, "run", UNIT_RESULT="signal")
+    watcher = watching(journal, InMemoryProcessManager())
+    tail, faults = watcher._journal.tail, [RuntimeError("a fault")]
+
+    async def failing_once(run: Run) -> tuple[str, ...]:
+        if faults:
+            raise faults.pop()
+        return await tail(run)
+
+    monkeypatch.setattr(watcher._journal, "tail", failing_once)
+    await watcher.open()
+    try:
+        assert [record.invocation_id for record in await records(watcher)] == ["run"]
     finally:
         await watcher.close()
 
