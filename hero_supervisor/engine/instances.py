@@ -36,8 +36,11 @@ class Instances:
         """Return the unit names of a runner's instances; that of the first when it is to have none."""
         return [self._site.unit_name(runner.id, number) for number in range(1, max(runner.instances, 1) + 1)]
 
-    async def start(self, runner: Runner, instance: int, *, burst: int | None = None) -> UnitStatus:
+    async def start(self, runner: Runner, instance: int, *, burst: int | None = None) -> tuple[UnitStatus, bool]:
         """Start an instance and wait until systemd calls it started. Does nothing to one that runs.
+
+        Returns:
+            Its status, and whether it was started now.
 
         Args:
             runner: The runner.
@@ -51,9 +54,9 @@ class Instances:
         queue = self._queue_of(runner)
         unit = render(runner, self._site, queue=queue, instance=instance, burst=burst, capabilities=capabilities)
         try:
-            return await self._processes.start(unit)
+            return await self._processes.start(unit), True
         except UnitExists:
-            return await self._processes.status(unit.name)
+            return await self._processes.status(unit.name), False
 
     async def stop(
         self, runner: Runner, names: Sequence[str] | None = None, *, reason: ExitReason = ExitReason.OPERATOR

@@ -24,7 +24,14 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from hero_supervisor.errors import DependencyNotReady, HeroError, RunnerNotFound, SystemdUnavailable, UnitFailed
+from hero_supervisor.errors import (
+    Conflict,
+    DependencyNotReady,
+    HeroError,
+    RunnerNotFound,
+    SystemdUnavailable,
+    UnitFailed,
+)
 from hero_supervisor.records import ExitReason
 from hero_supervisor.state import Desired
 from hero_supervisor.unit import UnitStatus
@@ -82,6 +89,8 @@ class Reconciler:
         #: By runner, when to look at it.
         self._due_s: dict[str, float] = {}
         self._looking: set[str] = set()
+        #: By unit name, the starts that are under way.
+        self._starting: dict[str, asyncio.Task[UnitStatus]] = {}
         self._wake = asyncio.Event()
 
     # -- news ----------------------------------------------------------------------------------------------------
@@ -170,27 +179,44 @@ class Reconciler:
         for name in unit_names:
             self._retries.pop(name, None)
 
+    def interrupt(self, runner: Runner) -> None:
+        """Make the starts of a runner that are under way fail: a stop must not wait for a start. Needs no lock."""
+        for name in self._instances.names(runner):
+            if name in self._starting:
+                self._starting[name].cancel()
+
     async def _attempt(self, runner: Runner, instance: int, *, burst: int | None = None) -> UnitStatus:
         """Start an instance; when that fails, see to it that it is tried again."""
         name = self._site.unit_name(runner.id, instance)
+        task = asyncio.create_task(self._start_one(runner, instance, burst), name=f"start-{name}")
+        self._starting[name] = task
         try:
-            unit = await self._instances.start(runner, instance, burst=burst)
-            await self._await_readiness(runner, unit)
-        except SystemdUnavailable:
-            raise  # with the connection comes a look at all
+            return await task
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is None or current.cancelling():
+                raise
+            raise Conflict(f"cannot start unit '{name}': a later stop canceled it", unit=name) from None
+        except (SystemdUnavailable, Conflict):
+            raise  # with the connection comes a look at all; who stops it does not want it
         except HeroError as exc:
             self._note_failure(runner, await self._processes.status(name), reason=str(exc))
             raise
-        return unit
+        finally:
+            del self._starting[name]
 
-    async def _await_readiness(self, runner: Runner, unit: UnitStatus) -> None:
+    async def _start_one(self, runner: Runner, instance: int, burst: int | None) -> UnitStatus:
+        unit, is_new = await self._instances.start(runner, instance, burst=burst)
+        if not is_new:
+            self._health.follow(runner, [unit])
+            return unit
         try:
             await self._health.wait_ready(runner, unit)
         except UnitFailed:
             await self._instances.stop(runner, [unit.name], reason=ExitReason.UNHEALTHY)
             raise
-        finally:
-            self._look_at(runner.id, time.monotonic())  # for its age
+        self._look_at(runner.id, time.monotonic())  # for its age
+        return unit
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -241,11 +267,13 @@ class Reconciler:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            with suppress(HeroError):  # all are looked at when systemd can be reached again
+            try:
                 states = await self._processes.states(self._site.unit_name("*"))
-                for runner in self._registry:
-                    if not self._is_settled(self._registry.get(runner), states):
-                        self._look_at(runner, time.monotonic())
+            except HeroError:
+                continue  # all are looked at when systemd can be reached again
+            for runner in self._registry:
+                if not self._is_settled(self._registry.get(runner), states):
+                    self._look_at(runner, time.monotonic())
 
     def _is_settled(self, stored: StoredRunner, states: dict[str, str]) -> bool:
         if stored.desired is not Desired.RUNNING:

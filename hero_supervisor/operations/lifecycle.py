@@ -54,6 +54,7 @@ class LifecycleOperations(Parts):
         Raises:
             RunnerNotFound: No runner has this id.
         """
+        self._reconciler.interrupt(self._registry.get(runner).definition)
         async with self._registry.known(runner) as stored:
             await self._stop(stored)
             await self._registry.remove(runner)
@@ -92,6 +93,7 @@ class LifecycleOperations(Parts):
             OperationTimeout: systemd did not report the end in time.
             SystemdUnavailable: The systemd manager cannot be reached.
         """
+        self._reconciler.interrupt(self._registry.get(runner).definition)
         async with self._registry.known(runner) as stored:
             return await self._stop(stored)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from hero_supervisor import errors
@@ -128,6 +129,32 @@ async def test_a_runner_that_is_not_ready_any_more_is_starting_and_is_not_replac
         port.open()
         await is_(supervisor, RunnerState.RUNNING)
         assert len(units.started) == 1
+
+
+async def test_what_runs_but_is_not_ready_is_left_alone_by_a_start_and_by_changes(
+    supervisor: Supervisor, units: InMemoryProcessManager
+) -> None:
+    with opened() as port:
+        definition = runner(readiness_probe=tcp(port, failure_threshold=1), start_timeout_s=0.3)
+        await supervisor.add_runner(definition)
+        await supervisor.start_runner("a")
+        port.close()
+        await is_(supervisor, RunnerState.STARTING)
+        assert (await supervisor.start_runner("a")).status is RunnerState.STARTING
+        await supervisor.update_runner(replace(definition, labels={"a": "b"}))
+        assert len(units.started) == 1
+        assert await status_of(supervisor) is RunnerState.STARTING
+
+
+async def test_a_stop_does_not_wait_for_a_probe(supervisor: Supervisor) -> None:
+    with opened() as port:
+        port.close()
+        await supervisor.add_runner(runner(readiness_probe=tcp(port)))
+        starting = asyncio.create_task(supervisor.start_runner("a"))
+        await is_(supervisor, RunnerState.STARTING)
+        assert (await supervisor.stop_runner("a")).status is RunnerState.STOPPED
+        with pytest.raises(errors.Conflict):
+            await starting
 
 
 async def test_what_comes_after_a_runner_waits_until_it_is_ready_or_only_started(supervisor: Supervisor) -> None:

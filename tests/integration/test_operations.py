@@ -138,6 +138,18 @@ async def test_a_cancelled_operation_goes_no_further(supervisor: Supervisor, uni
     assert (await supervisor.cancel_operation(operation.id)).state is OperationState.CANCELLED
 
 
+async def test_a_stop_does_not_wait_for_a_start(supervisor: Supervisor, units: Units) -> None:
+    await supervisor.add_runner(runner(instances=2))
+    units.held = {"hero-runner-a@2.service"}
+    starting = asyncio.create_task(supervisor.start_runner("a"))
+    await eventually(lambda: units.names_started() == ["a"])
+    units.held = set()
+    assert (await supervisor.stop_runner("a")).status is RunnerState.STOPPED
+    with pytest.raises(errors.Conflict, match=r"'hero-runner-a@2\.service': a later stop canceled it"):
+        await starting
+    assert (await supervisor.get_runner_status("a")).next_start is None
+
+
 async def test_one_runners_stop_waits_for_no_other(supervisor: Supervisor, units: Units) -> None:
     await started(supervisor, runner("slow"), runner("a"))
     units.held = {"hero-runner-slow.service"}
