@@ -5,7 +5,8 @@ DEV := packaging/dev
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test unit integration e2e test-debian test-debian12 test-debian13 test-vm bench sandbox install lint format all clean
+.PHONY: help demo down test unit integration e2e bench sandbox install lint format all clean
+.PHONY: test-debian test-debian12 test-debian13 test-vm
 
 help: ## show this list
 	@echo "Hero Supervisor: make TARGET"
@@ -29,7 +30,7 @@ integration: ## tests with one real daemon per file
 e2e: ## tests that drive the installed program
 	@$(DEV)/test tests/e2e -- $(ARGS)
 
-test-debian: test-debian12 test-debian13 ## all tests on both Debian releases (root; first use makes them, a minute each)
+test-debian: test-debian12 test-debian13 ## all tests on both Debian releases (root)
 
 test-debian12: ## all tests on Debian 12: systemd 252
 	@$(DEV)/test --debian bookworm tests/unit tests/integration tests/e2e -- $(ARGS)
