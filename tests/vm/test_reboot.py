@@ -31,7 +31,7 @@ def is_ready() -> bool:
 
 
 @pytest.fixture(autouse=True)
-def ready() -> None:
+def ready(virtual_machine: None) -> None:
     """The service as an installation has it, enabled; systemd itself starts it again after the reboot."""
     unit = Path("/etc/systemd/system") / UNIT
     if not unit.exists():
