@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hero_supervisor.unit import Property
+from tests.e2e.conftest import Service, eventually, service, stopped_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from hero_supervisor.unit import TransientUnit, UnitStatus
 
     MakeUnit = Callable[..., TransientUnit]
+
+__all__ = ["service", "stopped_service"]
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -61,3 +64,12 @@ async def test_a_unit_has_no_more_processes_than_its_limit(manager: SystemdManag
     started = await manager.start(make_unit(sys.executable, "-IS", "-c", FORK, more=(limit,)))
     status = await ended(manager, started.name)
     assert (status.result, status.exec_main_status) == ("exit-code", 9)
+
+
+def test_the_exit_record_of_a_runner_over_its_memory_limit_says_so(service: Service) -> None:
+    glutton = {"command": [sys.executable, "-IS", "-c", FILL], "sandbox": "trusted", "restart": "never"}
+    service.add("glutton", **glutton, limits={"memory_max_bytes": "50M"})
+    eventually(lambda: service.rpc.call("get_runner_exits", ["glutton"]), timeout_s=60)
+    record = service.rpc.call("get_runner_exits", ["glutton"])[0]
+    assert (record["reason"], record["result"]) == ("oom-kill", "oom-kill")
+    assert service.rpc.call("get_runner_status", ["glutton"])["status"] == "failed"
