@@ -6,10 +6,11 @@ ARGS :=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo down test unit integration e2e bench sandbox install lint format all clean
+.PHONY: test-debian test-debian12 test-debian13 test-vm
 
 help: ## show this list
 	@echo "Hero Supervisor: make TARGET"
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 
 demo: ## see it work: set-up, a supervisor on a real systemd, a batch of jobs
 	@$(DEV)/demo
@@ -28,6 +29,17 @@ integration: ## tests with one real daemon per file
 
 e2e: ## tests that drive the installed program
 	@$(DEV)/test tests/e2e -- $(ARGS)
+
+test-debian: test-debian12 test-debian13 ## all tests on both Debian releases (root)
+
+test-debian12: ## all tests on Debian 12: systemd 252
+	@$(DEV)/test --debian bookworm tests/unit tests/integration tests/e2e -- $(ARGS)
+
+test-debian13: ## all tests on Debian 13: systemd 257
+	@$(DEV)/test --debian trixie tests/unit tests/integration tests/e2e -- $(ARGS)
+
+test-vm: ## tests of limits and reboots, in a virtual machine (root)
+	@$(DEV)/vm trixie -- $(ARGS)
 
 bench: ## benchmarks, in the same throw-away machine as the tests
 	@$(DEV)/test tests/benchmarks -- $(ARGS)
@@ -49,5 +61,5 @@ format: install ## format the code, and fix what ruff can fix
 all: lint test ## what must pass before every submission
 
 clean: down ## remove everything that make made in this directory
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
