@@ -145,6 +145,7 @@ class Verb(StrEnum):
     RESTART = "restart"
     ROLL = "roll"
     REMOVE = "remove"
+    DRAIN = "drain"
     RELOAD = "reload"
     SIGNAL = "signal"
     KILL = "kill"

@@ -129,6 +129,9 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reload_signal: ReloadSignal | None = None
     #: Program and arguments that make it read its configuration again; executed beside it, byte for byte.
     reload_command: tuple[str, ...] = ()
+    #: Signal that asks it to take no more jobs and, when it has finished, to end with exit status 100. The bundled
+    #: runner has SIGUSR1.
+    drain_signal: ReloadSignal | None = None
     #: Longest time between two ``WATCHDOG=1`` (sd_notify(3)); systemd kills it when that is over.
     watchdog_s: PositiveSeconds | None = None
     #: Age at which an instance is replaced by a new one.

@@ -33,7 +33,7 @@ Labels = Annotated[
 OperationId = Annotated[str, Meta(max_length=64, description="Id of an operation.")]
 
 #: Verbs whose order is that of ``after`` reversed: what needs others goes first.
-_DEPENDENTS_FIRST = frozenset({Verb.STOP, Verb.REMOVE})
+_DEPENDENTS_FIRST = frozenset({Verb.STOP, Verb.REMOVE, Verb.DRAIN})
 
 
 class FleetOperations(ControlOperations, ChangeOperations):

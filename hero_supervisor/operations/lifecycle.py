@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
 from hero_supervisor import schema
+from hero_supervisor.drain import DRAIN_SIGNAL
 from hero_supervisor.engine.order import cycle_faults
-from hero_supervisor.errors import Fault, InvalidInput, InvalidRunner
+from hero_supervisor.errors import Conflict, Fault, InvalidInput, InvalidRunner, OperationTimeout
 from hero_supervisor.reachability import reach_faults
 from hero_supervisor.records import ExitReason, RunnerStatus
+from hero_supervisor.restart import PositiveSeconds
 from hero_supervisor.runner import Runner, RunnerId
 from hero_supervisor.state import Desired, StoredRunner
 from hero_supervisor.unit import faults_on
@@ -25,6 +28,9 @@ from hero_supervisor.unit import faults_on
 from .parts import Parts
 
 logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at a runner that drains.
+DRAIN_PAUSE_S: Final = 0.2
 
 AtOnce = Annotated[int, Meta(ge=1, le=64, description="Number of instances, from 1 to 64.")]
 
@@ -97,6 +103,45 @@ class LifecycleOperations(Parts):
         async with self._registry.known(runner) as stored:
             return await self._stop(stored)
 
+    async def drain_runner(
+        self,
+        runner: RunnerId,
+        timeout: PositiveSeconds | None = None,  # noqa: ASYNC109  # the argument's name on the wire
+    ) -> RunnerStatus:
+        """Let a runner finish the jobs it has, take no more, and stop. Another operation may come in between.
+
+        Args:
+            runner: Id of the runner.
+            timeout: Seconds to wait; for ever when not given.
+
+        Returns:
+            Its status when it has ended.
+
+        Raises:
+            RunnerNotFound: No runner has this id.
+            Conflict: It has no ``drain_signal``; or it was started again meanwhile.
+            OperationTimeout: It has not finished in time; it goes on draining. A stop ends that.
+            SystemdUnavailable: The systemd manager cannot be reached.
+        """
+        definition = self._registry.get(runner).definition
+        name = definition.drain_signal or (DRAIN_SIGNAL if definition.executor else None)
+        if name is None:
+            raise Conflict(
+                f"cannot drain runner '{runner}': it has no drain_signal, so it cannot be told", runner=runner
+            )
+        async with self._registry.known(runner):
+            # First the wish: what has drained must not be started again by anybody.
+            await self._registry.want(runner, Desired.STOPPED)
+            self._reconciler.forget(definition)
+        logger.info("draining runner %s", runner, extra={"runner": runner})
+        try:
+            async with asyncio.timeout(timeout):
+                await self._drained(runner, signal.Signals[name].value)
+        except TimeoutError:
+            text = f"cannot drain runner '{runner}' in time: it has not finished after {timeout:g} s"
+            raise OperationTimeout(text, hint="it goes on; to end it now, stop it", runner=runner) from None
+        return await self.stop_runner(runner)
+
     async def restart_runner(self, runner: RunnerId) -> RunnerStatus:
         """Stop a runner if it runs, and start it with its present definition.
 
@@ -137,6 +182,23 @@ class LifecycleOperations(Parts):
         return self._reconciler.status(stored, await self._instances.look(stored.definition))
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    async def _drained(self, runner: str, number: int) -> None:
+        """Send every process of a runner the signal to drain, once, until none is left."""
+        told: set[int] = set()
+        while True:
+            units = await self._instances.look(self._registry.get(runner).definition)
+            running = [unit for unit in units if unit.is_running]
+            if not running:
+                return
+            for unit in running:
+                # One that had not set up its handler yet was ended by the signal, and systemd has started it again.
+                if unit.main_pid and unit.main_pid not in told:
+                    told.add(unit.main_pid)
+                    await self._processes.kill(unit.name, signal=number, main_only=True)
+            await asyncio.sleep(DRAIN_PAUSE_S)  # a job may take hours; its end is no news we listen to
+            if self._registry.get(runner).desired is Desired.RUNNING:
+                raise Conflict(f"cannot drain runner '{runner}': it was started again", runner=runner)
 
     async def _add(self, runner: Runner, *, is_declared: bool) -> RunnerStatus:
         async with self._registry.lock(runner.id):

@@ -35,6 +35,7 @@ METHODS: Final = (
     Method("get_runner_exits", Scope.READ),
     Method("restart_runner", Scope.ADMIN),
     Method("roll_runner", Scope.ADMIN),
+    Method("drain_runner", Scope.ADMIN),
     Method("reload_runner", Scope.ADMIN),
     Method("signal_runner", Scope.ADMIN),
     Method("kill_runner", Scope.ADMIN),

@@ -16,6 +16,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
+from hero_supervisor.drain import DRAINED_STATUS
 from hero_supervisor.extra_properties import EXTRA_PROPERTIES
 from hero_supervisor.restart import RestartPolicy
 from hero_supervisor.runner import Readiness
@@ -123,9 +124,18 @@ def _ends(runner: Runner) -> Iterable[Property]:
     number = signal.Signals[runner.stop_signal].value
     yield Property("KillMode", "s", _kill_mode(runner))
     yield Property("KillSignal", "i", number)
-    if runner.stop_signal not in _CLEAN_SIGNALS:
-        yield Property("SuccessExitStatus", "(aiai)", [[], [number]])
+    yield from _good_ends(runner, number)
     yield from lifetime(start_timeout_s=runner.start_timeout_s, stop_timeout_s=runner.stop_timeout_s)
+
+
+def _good_ends(runner: Runner, stop_signal: int) -> Iterable[Property]:
+    """Yield which ends are no failures, and which of them are not followed by a restart."""
+    drained = [DRAINED_STATUS] if runner.executor or runner.drain_signal else []
+    signals = [] if runner.stop_signal in _CLEAN_SIGNALS else [stop_signal]
+    if drained or signals:
+        yield Property("SuccessExitStatus", "(aiai)", [drained, signals])
+    if drained:
+        yield Property("RestartPreventExitStatus", "(aiai)", [drained, []])
 
 
 def _kill_mode(runner: Runner) -> str:

@@ -10,6 +10,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from hero_supervisor.drain import DRAIN_SIGNAL, DRAINED_STATUS
 from hero_supervisor.errors import InvalidSettings
 from hero_supervisor.queue.connection import RedisServer
 from hero_supervisor.queue.keys import Keys
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; a second signal kills.
+    """Run until SIGTERM or SIGINT, of which a second one kills, or until drained after SIGUSR1.
 
     Returns:
-        0 after a stop that lost nothing. Wrong arguments exit with 2.
+        0 after a stop that lost nothing, 100 when it has drained. Wrong arguments exit with 2.
     """
     parser = _parser(os.environ)
     arguments = parser.parse_args(words)
@@ -45,11 +46,10 @@ def main(words: Sequence[str] | None = None) -> int:
         executor=arguments.executor,
         stop_grace_s=arguments.stop_grace,
     )
-    asyncio.run(_serve(options, server, keys))
-    return 0
+    return asyncio.run(_serve(options, server, keys))
 
 
-async def _serve(options: RunnerOptions, server: RedisServer, keys: Keys) -> None:
+async def _serve(options: RunnerOptions, server: RedisServer, keys: Keys) -> int:
     stop = StopRequest(options.stop_grace_s)
     loop = asyncio.get_running_loop()
 
@@ -60,18 +60,21 @@ async def _serve(options: RunnerOptions, server: RedisServer, keys: Keys) -> Non
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(signal.Signals[DRAIN_SIGNAL], stop.drain)
     log = JobLog()
     try:
         await RunnerLoop(options, server, keys, log).run(stop)
     finally:
         log.close()
+    return 0 if stop.is_made else DRAINED_STATUS
 
 
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hero-runner",
         description="Take jobs from a Redis queue and execute them, one at a time.",
-        epilog="Options win over environment variables. SIGTERM and SIGINT stop it and lose no job.",
+        epilog="Options win over environment variables. SIGTERM and SIGINT stop it and lose no job; after SIGUSR1 it "
+        "takes no more, finishes the one it has, and ends with status 100.",
     )
     add = parser.add_argument
     add("runner_id", nargs="?", metavar="ID", help="id of this runner [HERO_RUNNER]")

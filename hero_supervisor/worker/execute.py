@@ -68,20 +68,36 @@ class LineSink(Protocol):
 
 
 class StopRequest:
-    """Whether the runner is to stop, and how long it may still work."""
+    """Whether the runner is to take more jobs, whether it is to stop, and how long it may still work then."""
 
     def __init__(self, grace_s: float) -> None:
         self._grace_s = grace_s
         self._requested = asyncio.Event()
+        self._last = asyncio.Event()
 
     @property
     def is_made(self) -> bool:
         """Whether the runner is to stop."""
         return self._requested.is_set()
 
+    @property
+    def takes_no_more(self) -> bool:
+        """Whether the runner is to take no more jobs: it stops or drains."""
+        return self._last.is_set()
+
     def make(self) -> None:
         """Ask the runner to stop."""
         self._requested.set()
+        self._last.set()
+
+    def drain(self) -> None:
+        """Ask the runner to stop when it has finished what it has, however long that takes."""
+        self._last.set()
+
+    async def takes_no_more_within(self, seconds: float) -> bool:
+        """Wait until no more jobs are to be taken, at most so long, and return whether that is so."""
+        await _within(seconds, self._last.wait())
+        return self.takes_no_more
 
     async def comes_within(self, seconds: float) -> bool:
         """Wait for the request, at most so long, and return whether it has been made."""

@@ -6,6 +6,7 @@ What may happen between any two steps:
   repeated, so a lost answer does no harm.
 - *The runner is asked to stop*: it takes no more. An id it has just taken goes back to the head of the queue. A job
   that runs may end within the grace; then its group is killed and its id goes back to the head.
+- *The runner is asked to drain*: the same, but the job that runs may take as long as it takes.
 - *systemd stops the whole unit*: with ``KillMode=control-group`` the script gets SIGTERM together with us, and its
   death may be seen first. So a script killed by a SIGTERM that we did not send is looked at again a moment later.
 - *The runner is killed*: the job stays ``started``; what becomes of it is up to the supervisor.
@@ -90,11 +91,11 @@ class RunnerLoop:
     async def _take_jobs(self, stop: StopRequest) -> None:
         # Its answer does not matter; that there is one does.
         await self._until_redis_answers(lambda: self._store.queue_depth(self._options.queue), stop)
-        if stop.is_made:
+        if stop.takes_no_more:
             return
         notify("READY=1")
         logger.info("runner '%s' takes jobs from %s", self._options.runner_id, self._options.queue)
-        while not stop.is_made:
+        while not stop.takes_no_more:
             job_id = await self._until_redis_answers(self._inbox.take, stop)
             if job_id is not None:
                 await self._handle(job_id, stop)
@@ -106,7 +107,7 @@ class RunnerLoop:
             job, status = await self._insist(lambda: self._store.read_job(job_id))
             if status.is_final:
                 logger.warning("cannot execute job '%s': it is '%s' already", job_id, status)
-            elif stop.is_made:
+            elif stop.takes_no_more:
                 await self._put_back(job_id)
             else:
                 await self._execute(job, stop)
@@ -192,7 +193,7 @@ class RunnerLoop:
                 return await call()
             except (RedisUnavailable, PermissionDenied, CorruptRecord) as exc:
                 pause_s = _longer(pause_s, exc)
-            if await stop.comes_within(pause_s):
+            if await stop.takes_no_more_within(pause_s):
                 return None
 
 

@@ -126,6 +126,29 @@ def test_a_kill_ends_a_stop_that_waits(service: Service) -> None:
     assert status(service)["status"] == "stopped"
 
 
+def test_a_drained_runner_finishes_its_job_and_stays_stopped(service: Service, tmp_path: Path) -> None:
+    service.add("a", executor="shell", sandbox="trusted")
+    service.rpc.call("queue_and_wait", {"runner": "a", "job": {"payload": "true"}})
+    payload = f"touch {tmp_path}/begun; while [ ! -e {tmp_path}/go ]; do sleep 0.1; done; echo done"
+    job = service.rpc.call("queue_job_to_runner", {"runner": "a", "job": {"payload": payload}})
+    later = service.rpc.call("queue_job_to_runner", {"runner": "a", "job": {"payload": "echo later"}})
+    eventually((tmp_path / "begun").exists)
+    with pytest.raises(RpcError, match=r"it has not finished after 0\.5 s"):
+        service.rpc.call("drain_runner", {"runner": "a", "timeout": 0.5})
+    (tmp_path / "go").touch()
+    assert service.rpc.call("drain_runner", ["a"])["status"] == "stopped"
+    assert service.rpc.call("get_job_result", [job])["result"] == "done\n"
+    assert service.rpc.call("get_job_status", [later]) == "dispatched"
+    service.rpc.call("start_runner", ["a"])
+    eventually(lambda: service.rpc.call("get_job_status", [later]) == "finished")
+
+
+def test_a_runner_that_cannot_be_told_is_not_drained(service: Service) -> None:
+    service.add("a")
+    with pytest.raises(RpcError, match="it has no drain_signal"):
+        service.rpc.call("drain_runner", ["a"])
+
+
 def test_runners_come_up_in_the_order_of_after(service: Service, tmp_path: Path) -> None:
     log = tmp_path / "order"
 

@@ -78,6 +78,7 @@ READ_BACK: list[tuple[str, Any, str, str]] = [
     ("extra_properties", {"MemoryLow": 4096}, "MemoryLow", "4096"),
     ("extra_properties", {"MemoryMin": 4096}, "MemoryMin", "4096"),
     ("extra_properties", {"Nice": 5}, "Nice", "5"),
+    ("drain_signal", "SIGUSR2", "RestartPreventExitStatus", "100"),
     ("extra_properties", {"OOMScoreAdjust": 100}, "OOMScoreAdjust", "100"),
     ("extra_properties", {"PrivateNetwork": True}, "PrivateNetwork", "yes"),
     ("extra_properties", {"TimerSlackNSec": 50_000}, "TimerSlackNSec", "50000"),

@@ -15,6 +15,7 @@ import pytest
 from redis.asyncio import Redis
 
 from hero_supervisor.client import JobClient
+from hero_supervisor.drain import DRAINED_STATUS
 from hero_supervisor.job import MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES, Job, JobResult, JobStatus
 from hero_supervisor.queue.connection import RedisServer
 from hero_supervisor.worker.execute import StopRequest
@@ -400,6 +401,40 @@ async def test_an_id_that_comes_with_the_stop_goes_back_to_the_head(
     await loop.run(stop)
     assert await client.queue_depth(client.keys.work_queue("r")) == 3
     assert {await client.get_job_status(job_id) for job_id in ids} == {JobStatus.DISPATCHED}
+
+
+async def test_a_runner_that_drains_finishes_its_job_and_takes_no_other(
+    client: JobClient, start_runner: StartRunner, tmp_path: Path
+) -> None:
+    runner = start_runner("--executor", "shell", "--stop-grace", "0")
+    first = await client.enqueue(
+        Job(runner="r", payload=f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo done")
+    )
+    await status_is(client, first, JobStatus.STARTED)
+    second = await client.enqueue(Job(runner="r", payload="echo second"))
+    runner.send_signal(signal.SIGUSR1)
+    await asyncio.sleep(0.3)  # longer than the grace of a stop
+    (tmp_path / "go").touch()
+    assert (await client.wait_for_result(first, timeout_s=10)).result == "done\n"
+    assert await ends(runner) == DRAINED_STATUS
+    assert await client.get_job_status(second) is JobStatus.DISPATCHED
+
+
+async def test_a_runner_that_drains_can_still_be_stopped(client: JobClient, start_runner: StartRunner) -> None:
+    runner = start_runner("--executor", "shell", "--stop-grace", "0")
+    job = await client.enqueue(Job(runner="r", payload="sleep 600"))
+    await status_is(client, job, JobStatus.STARTED)
+    runner.send_signal(signal.SIGUSR1)
+    runner.send_signal(signal.SIGTERM)
+    assert await ends(runner) == 0
+    assert await client.get_job_status(job) is JobStatus.DISPATCHED
+
+
+async def test_an_idle_runner_drains_at_once(client: JobClient, start_runner: StartRunner) -> None:
+    runner = start_runner()
+    await run(client, "print(1)")
+    runner.send_signal(signal.SIGUSR1)
+    assert await ends(runner) == DRAINED_STATUS
 
 
 async def test_stopping_again_and_again_loses_no_job(client: JobClient, start_runner: StartRunner) -> None:

@@ -127,6 +127,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("reload_command", ["x/y"], "reload_command[0]"),
     ("reload_command", ["/bin/true", "a\0"], "reload_command[1]"),
     ("watchdog_s", 0, "watchdog_s"),
+    ("drain_signal", "SIGKILL", "drain_signal"),
     ("max_age_s", 0, "max_age_s"),
     ("readiness_probe", {"tcp": {"port": 0}}, "readiness_probe.tcp.port"),
     ("liveness_probe", {"tcp": {"port": 1}, "timeout_s": 0}, "liveness_probe.timeout_s"),
