@@ -217,6 +217,30 @@ class RunnerPlan(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[FieldChange, ...]
 
 
+class RenderedProperty(msgspec.Struct, frozen=True, kw_only=True):
+    """One property of a unit. Source: org.freedesktop.systemd1(5)."""
+
+    #: Its name on D-Bus.
+    name: str
+    #: The D-Bus type of its value.
+    signature: str
+    #: Arrays of bytes are texts here.
+    value: Any
+
+
+class RenderedUnit(msgspec.Struct, frozen=True, kw_only=True):
+    """The unit that a definition of a runner makes."""
+
+    name: str
+    properties: tuple[RenderedProperty, ...]
+    #: A ``systemd-run`` line for a shell that starts a unit with the same properties.
+    command_line: str
+    #: Names of properties that the line cannot say.
+    unsayable: tuple[str, ...]
+    #: Names of properties that the unit should have and that this systemd does not know.
+    left_out: tuple[str, ...]
+
+
 class LogKind(StrEnum):
     """What a log record stands for."""
 

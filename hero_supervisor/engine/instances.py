@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from hero_supervisor.ports import ExitSource, ProcessManager
     from hero_supervisor.runner import Runner
-    from hero_supervisor.unit import Site, UnitStatus
+    from hero_supervisor.unit import Site, TransientUnit, UnitStatus
 
 T = TypeVar("T")
 
@@ -36,6 +36,12 @@ class Instances:
         """Return the unit names of a runner's instances; that of the first when it is to have none."""
         return [self._site.unit_name(runner.id, number) for number in range(1, max(runner.instances, 1) + 1)]
 
+    def unit(self, runner: Runner, instance: int, *, burst: int | None = None) -> TransientUnit:
+        """Return the unit that ``start`` would start, with the same arguments."""
+        capabilities = self._processes.capabilities
+        queue = self._queue_of(runner)
+        return render(runner, self._site, queue=queue, instance=instance, burst=burst, capabilities=capabilities)
+
     async def start(self, runner: Runner, instance: int, *, burst: int | None = None) -> tuple[UnitStatus, bool]:
         """Start an instance and wait until systemd calls it started. Does nothing to one that runs.
 
@@ -50,9 +56,7 @@ class Instances:
         Raises:
             HeroError: As ``SystemdManager.start``.
         """
-        capabilities = self._processes.capabilities
-        queue = self._queue_of(runner)
-        unit = render(runner, self._site, queue=queue, instance=instance, burst=burst, capabilities=capabilities)
+        unit = self.unit(runner, instance, burst=burst)
         try:
             return await self._processes.start(unit), True
         except UnitExists:

@@ -1,29 +1,67 @@
-"""New definitions for runners that exist, and what they change."""
+"""Definitions of runners: the present ones, new ones and what they change, and the units they make."""
 
 from __future__ import annotations
 
 import logging
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 from msgspec.structs import replace
 
 from hero_supervisor.engine.plan import plan
 from hero_supervisor.errors import HeroError
-from hero_supervisor.records import ChangeEffect, PlanAction, RunnerPlan, RunnerStatus
+from hero_supervisor.records import (
+    ChangeEffect,
+    PlanAction,
+    RenderedProperty,
+    RenderedUnit,
+    RunnerPlan,
+    RunnerStatus,
+)
 from hero_supervisor.runner import Runner, RunnerId
 from hero_supervisor.state import Desired
-from hero_supervisor.unit import limit_properties
+from hero_supervisor.unit import limit_properties, systemd_run_line, unsayable
 
 from .lifecycle import AtOnce, LifecycleOperations
 
 logger = logging.getLogger(__name__)
 
+InstanceNumber = Annotated[int, Meta(ge=1, le=64, description="Which of its instances, from 1 to 64.")]
 InstanceCount = Annotated[int, Meta(ge=0, le=64, description="Number of instances, from 0 to 64.")]
 
 
 class ChangeOperations(LifecycleOperations):
-    """Changing the definition of one runner."""
+    """Looking at the definition of one runner, and changing it."""
+
+    async def get_runner(self, runner: RunnerId) -> Runner:
+        """Return the definition of a runner, with the default of every field that it does not say.
+
+        Raises:
+            RunnerNotFound: No runner has this id.
+        """
+        return self._registry.get(runner).definition
+
+    async def render_runner(self, runner: Runner, instance: InstanceNumber = 1) -> RenderedUnit:
+        """Return the unit that a definition makes here, as it would be started. Changes nothing.
+
+        Args:
+            runner: The definition; no runner needs to have its id.
+            instance: Which instance.
+
+        Raises:
+            InvalidRunner: The definition has faults, or cannot be carried out here; all are listed.
+        """
+        unit = self._instances.unit(await self._checked(runner), instance)
+        return RenderedUnit(
+            name=unit.name,
+            properties=tuple(
+                RenderedProperty(name=prop.name, signature=prop.signature, value=_plain(prop.value))
+                for prop in unit.properties
+            ),
+            command_line=systemd_run_line(unit, is_user=self._processes.capabilities.is_user),
+            unsayable=unsayable(unit),
+            left_out=unit.left_out,
+        )
 
     async def scale_runner(self, runner: RunnerId, instances: InstanceCount) -> RunnerStatus:
         """Change how many instances a runner has; only the difference is started or stopped.
@@ -112,3 +150,10 @@ class ChangeOperations(LifecycleOperations):
         for name in self._instances.names(runner):
             if (await self._processes.status(name)).is_running:
                 await self._processes.set_properties(name, properties)
+
+
+def _plain(value: object) -> Any:
+    """Return a property's value ready for JSON: fields of log entries are bytes on D-Bus."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -42,6 +42,8 @@ METHODS: Final = (
     Method("freeze_runner", Scope.ADMIN),
     Method("thaw_runner", Scope.ADMIN),
     Method("scale_runner", Scope.ADMIN),
+    Method("get_runner", Scope.ADMIN),
+    Method("render_runner", Scope.ADMIN),
     Method("plan_runner", Scope.ADMIN),
     Method("update_runner", Scope.ADMIN),
     Method("operate_runners", Scope.ADMIN),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from hero_supervisor import errors
@@ -16,6 +18,7 @@ from hero_supervisor.restart import Backoff
 from hero_supervisor.runner import Milestone, Runner
 from hero_supervisor.sandbox import Sandbox
 from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
+from hero_supervisor.unit import systemd_run_line
 from tests.redis_fixtures import eventually
 
 if TYPE_CHECKING:
@@ -331,6 +334,38 @@ async def test_a_plan_changes_nothing(supervisor: Supervisor, units: Units) -> N
     assert (await supervisor.plan_runner(runner("new"))).action is PlanAction.ADD
     assert await supervisor.list_runners() == ["a"]
     assert len(units.started) == 1
+
+
+async def test_a_rendered_unit_is_the_one_that_is_started(supervisor: Supervisor, units: Units) -> None:
+    definition = runner(instances=2, queue="jobs", extra_properties={"BindReadOnlyPaths": ["/srv"]}, sandbox="strict")
+    rendered = await supervisor.render_runner(definition, 2)
+    assert await supervisor.list_runners() == []
+    await started(supervisor, definition)
+    unit = next(each for each in units.started if each.name.endswith("@2.service"))
+    assert rendered.name == unit.name
+    assert [(prop.name, prop.signature) for prop in rendered.properties] == [prop[:2] for prop in unit.properties]
+    assert rendered.command_line == systemd_run_line(unit, is_user=True)
+    assert (rendered.unsayable, rendered.left_out) == (("AddRef",), unit.left_out)
+
+
+async def test_a_rendered_unit_is_ready_for_json(supervisor: Supervisor) -> None:
+    rendered = await supervisor.render_runner(runner(limits=Limits(tasks_max=7)))
+    values = {prop["name"]: prop["value"] for prop in json.loads(msgspec.json.encode(rendered))["properties"]}
+    assert values["ExecStartEx"] == [["/bin/sleep", ["/bin/sleep", "9"], ["no-env-expand"]]]
+    assert values["TasksMax"] == 7
+    assert all("=" in field for field in values["LogExtraFields"])  # bytes on D-Bus
+
+
+async def test_what_cannot_be_carried_out_here_is_not_rendered(supervisor: Supervisor) -> None:
+    with pytest.raises(errors.InvalidRunner, match="user"):
+        await supervisor.render_runner(runner(user="nobody"))
+
+
+async def test_a_definition_can_be_had_back(supervisor: Supervisor) -> None:
+    await supervisor.add_runner(runner(labels={"tier": "web"}))
+    assert await supervisor.get_runner("a") == runner(labels={"tier": "web"})
+    with pytest.raises(errors.RunnerNotFound):
+        await supervisor.get_runner("b")
 
 
 async def test_rolling_stops_at_the_first_that_cannot_be_started(
