@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import Fault, InvalidInput, RunnerNotFound
 
@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 
     from hero_supervisor.runner import Runner
 
+ALL: Final = "*"
+
 
 def select(known: Iterable[Runner], patterns: Sequence[str], labels: Mapping[str, str]) -> list[str]:
     """Return the ids of the runners that match any of the patterns and have all the labels, in the order of ``known``.
 
     Args:
         known: All runners.
-        patterns: Ids, or globs of ids as in fnmatch(3). None at all, with labels given, matches every id.
+        patterns: Ids, or globs of ids as in fnmatch(3). None at all, with labels given, matches every id. ``*`` is all
+            of them, also when there are none.
         labels: Labels and their values.
 
     Raises:
@@ -29,7 +32,7 @@ def select(known: Iterable[Runner], patterns: Sequence[str], labels: Mapping[str
         raise InvalidInput([Fault("runners", "ids, globs or labels are needed; '*' means all")])
     runners = {runner.id: runner for runner in known}
     for pattern in patterns:
-        if not fnmatch.filter(runners, pattern):
+        if pattern != ALL and not fnmatch.filter(runners, pattern):
             raise RunnerNotFound(
                 f"cannot find runner '{pattern}'", hint="list the runners: herosup runner list", runner=pattern
             )

@@ -46,6 +46,10 @@ def test_what_matches_nothing_is_named(patterns: list[str], labels: dict[str, st
     assert named in caught.value.message
 
 
+def test_all_runners_may_be_none() -> None:
+    assert select([], ["*"], {}) == []
+
+
 def test_all_runners_have_to_be_asked_for() -> None:
     with pytest.raises(InvalidInput, match="'\\*' means all"):
         select(KNOWN, [], {})
