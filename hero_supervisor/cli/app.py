@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from hero_supervisor.errors import HeroError
 from hero_supervisor.rpc_client import DEFAULT_TIMEOUT_S, DEFAULT_URL
 
-from . import failure, job, runner, service, why
+from . import failure, job, operation, runner, service, why
 from .session import AsJson, Session, session_of
 
 
@@ -48,7 +48,7 @@ def _code_for(error: Exception, session: Session, words: list[str]) -> int:
         return failure.INTERRUPTED
     ours = error if isinstance(error, HeroError) else _translated(error)
     # Wrong usage is found before the session has learnt of a --json further right.
-    as_json = session.as_json or (ours is not error and "--json" in _before_dashes(words))
+    as_json = session.as_json or (isinstance(ours, failure.WrongUsage) and "--json" in _before_dashes(words))
     if ours.message:
         failure.show_error(ours, as_json=as_json)
     return failure.exit_code_of(ours.kind)
@@ -115,6 +115,7 @@ def options(
 app.command()(service.status)
 app.command()(why.why)
 app.add_typer(runner.app, name="runner", no_args_is_help=True)
+app.add_typer(operation.app, name="operation", no_args_is_help=True)
 app.add_typer(job.app, name="job", no_args_is_help=True)
 app.command()(service.rpc)
 

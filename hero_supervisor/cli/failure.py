@@ -27,6 +27,7 @@ _CODES: Final = {
     "not-found": 4,
     "runner-not-found": 4,
     "job-not-found": 4,
+    "operation-not-found": 4,
     "service-unreachable": 5,
     "permission-denied": 6,
     "job-not-ended": NOT_THERE_YET,
@@ -41,7 +42,7 @@ Exit codes:
   1    the operation failed
   2    wrong usage or invalid input
   3    the runner is not running, the job or run has not ended
-  4    no such runner or job
+  4    no such runner, job or operation
   5    the service cannot be reached
   6    denied
   124  not done in time
@@ -64,6 +65,18 @@ class SomeFailed(HeroError):
     """An operation on several runners failed for at least one of them."""
 
     kind = "some-failed"
+
+
+class Cancelled(HeroError):
+    """An operation on several runners was cancelled half way."""
+
+    kind = "cancelled"
+
+
+class NotConfirmed(HeroError):
+    """Somebody was asked, and did not say yes."""
+
+    kind = "not-confirmed"
 
 
 class JobFailed(HeroError):

@@ -83,16 +83,33 @@ def definition_in(source: str) -> dict[str, Any]:
     Raises:
         WrongUsage: It is neither, or cannot be read.
     """
-    text = text_of(source)
-    # By content, not by name, so standard input works too: no TOML document begins with a brace.
-    is_json = text.lstrip().startswith(("{", "["))
-    try:
-        definition = json.loads(text) if is_json else tomllib.loads(text)
-    except (ValueError, RecursionError) as exc:
-        raise WrongUsage(f"cannot read {source} as {'JSON' if is_json else 'TOML'}: {exc}") from exc
+    definition = _document_in(source)
     if not isinstance(definition, dict):
         raise WrongUsage(f"cannot read {source}: a runner definition is one object")
     return definition
+
+
+def definitions_in(source: str) -> object:
+    """Return what a JSON or TOML file declares under ``runners``.
+
+    Raises:
+        WrongUsage: It is neither, cannot be read, or declares nothing.
+    """
+    document = _document_in(source)
+    if not isinstance(document, dict) or "runners" not in document:
+        raise WrongUsage(f"cannot read {source}: it has no 'runners'", hint="begin each definition with [[runners]]")
+    return document["runners"]
+
+
+def _document_in(source: str) -> Any:
+    text = text_of(source)
+    # By content, not by name, so standard input works too: no TOML document begins with a brace. One that begins with
+    # a bracket has a table, and as JSON it would not be the object that is asked for.
+    is_json = text.lstrip().startswith("{")
+    try:
+        return json.loads(text) if is_json else tomllib.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise WrongUsage(f"cannot read {source} as {'JSON' if is_json else 'TOML'}: {exc}") from exc
 
 
 def payload_from(payload: str | None, file: str | None) -> str:

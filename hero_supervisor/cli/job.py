@@ -10,6 +10,7 @@ from hero_supervisor.rpc_client import RpcError
 
 from . import failure, inputs, output
 from .session import AsJson, Session, complete_runner, session_of
+from .sharing import takes
 
 app = typer.Typer(help="Run jobs and look at their results.", rich_markup_mode=None)
 
@@ -34,56 +35,47 @@ Wait = Annotated[
 ]
 
 
-@app.command()
-def run(
-    ctx: typer.Context,
+def _queued(
     runner: RunnerId,
     payload: Payload = None,
     *,
     file: File = None,
     executor: Executor = None,
     timeout: Timeout = None,
-    wait: Wait = None,
     env: Env = None,
     caller: Caller = None,
     context: Context = None,
-    as_json: AsJson = False,
-) -> None:
+) -> dict[str, Any]:
+    """Return what both methods that queue a job take: the runner and the job."""
+    given = {
+        "executor": executor,
+        "timeout": timeout,
+        "caller_id": caller,
+        "context_id": context,
+        "env_vars": inputs.pairs_in(env or [], "variable") or None,
+    }
+    # The id is chosen here, so it is known even if waiting ends without an answer.
+    job = {"id": str(uuid.uuid4()), "payload": inputs.payload_from(payload, file)}
+    return {"runner": runner, "job": job | {name: value for name, value in given.items() if value is not None}}
+
+
+@app.command()
+@takes(params=_queued)
+def run(ctx: typer.Context, params: dict[str, Any], *, wait: Wait = None, as_json: AsJson = False) -> None:
     """Run a script on a runner, wait for its end and print what it printed."""
     session = session_of(ctx, as_json=as_json)
-    given = {"executor": executor, "timeout": timeout, "caller_id": caller, "context_id": context}
-    job = _job(inputs.payload_from(payload, file), env or [], given)
-    params = {"runner": runner, "job": job, **({"timeout": wait} if wait else {})}
-    longest_wait_s = wait or (timeout or _JOB_TIMEOUT_S) + _WAIT_MARGIN_S
+    if wait:
+        params["timeout"] = wait
+    longest_wait_s = wait or params["job"].get("timeout", _JOB_TIMEOUT_S) + _WAIT_MARGIN_S
     _show_result(session, _queue_and_wait(session, params, longest_wait_s))
 
 
 @app.command()
-def queue(
-    ctx: typer.Context,
-    runner: RunnerId,
-    payload: Payload = None,
-    *,
-    file: File = None,
-    executor: Executor = None,
-    timeout: Timeout = None,
-    env: Env = None,
-    caller: Caller = None,
-    context: Context = None,
-    as_json: AsJson = False,
-) -> None:
+@takes(params=_queued)
+def queue(ctx: typer.Context, params: dict[str, Any], *, as_json: AsJson = False) -> None:
     """Put a script into a runner's queue and print the job's id."""
     session = session_of(ctx, as_json=as_json)
-    given = {"executor": executor, "timeout": timeout, "caller_id": caller, "context_id": context}
-    job = _job(inputs.payload_from(payload, file), env or [], given)
-    _show_word(session, session.text("queue_job_to_runner", {"runner": runner, "job": job}))
-
-
-def _job(payload: str, env: list[str], given: dict[str, Any]) -> dict[str, Any]:
-    # The id is chosen here, so it is known even if waiting ends without an answer.
-    job = {"id": str(uuid.uuid4()), "payload": payload}
-    pairs = inputs.pairs_in(env, "variable")
-    return job | {name: value for name, value in {**given, "env_vars": pairs or None}.items() if value is not None}
+    _show_word(session, session.text("queue_job_to_runner", params))
 
 
 def _queue_and_wait(session: Session, params: dict[str, Any], longest_wait_s: float) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import pytest
 from tests.e2e.conftest import eventually, systemctl
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.e2e.conftest import Service
 
 pytestmark = pytest.mark.timeout(120)
@@ -71,6 +73,43 @@ def test_why_a_runner_ended(service: Service) -> None:
     assert "exit status 3" in service.herosup("runner", "exits", "bad").stdout
     service.stop()
     assert "cannot take note of exits" not in service.journal()
+
+
+def test_many_runners_at_once(service: Service) -> None:
+    for id in ("web-1", "web-2", "db"):
+        tier = id.partition("-")[0]
+        service.herosup("runner", "add", id, "--start", "-l", f"tier={tier}", "--", "/bin/sleep", "infinity")
+    before = {status["id"]: status["main_pid"] for status in service.rpc.call("get_all_runner_status")}
+    rolled = service.herosup("runner", "roll", "-l", "tier=web")
+    assert (rolled.returncode, sorted(rolled.stdout.splitlines())) == (0, ["web-1: running", "web-2: running"])
+    after = {status["id"]: status["main_pid"] for status in service.rpc.call("get_all_runner_status")}
+    assert {id for id in before if before[id] != after[id]} == {"web-1", "web-2"}
+    nothing = service.herosup("runner", "stop", "db", "x-*")
+    assert (nothing.returncode, service.rpc.call("get_runner_status", ["db"])["status"]) == (4, "running")
+    id = service.herosup("runner", "stop", "web-*", "--no-wait").stdout.strip()
+    eventually(lambda: "stop: done" in service.herosup("operation", "show", id).stdout)
+    assert id in service.herosup("operation", "list").stdout
+    unit = json.loads(service.herosup("runner", "render", "db", "--json").stdout)
+    assert unit["name"] == service.show("Id", unit["name"])
+    assert service.herosup("runner", "remove", "web-*", input="").returncode == 2
+    removed = service.herosup("runner", "remove", "web-*", "--yes").stdout.splitlines()
+    assert sorted(removed) == ["web-1: removed", "web-2: removed"]
+
+
+def test_definitions_are_changed_and_declared(service: Service, tmp_path: Path) -> None:
+    declared = tmp_path / "runners.toml"
+    declared.write_text('[[runners]]\nid = "a"\ncommand = ["/bin/sleep", "infinity"]\nautostart = true\n')
+    assert service.herosup("runner", "apply", "-f", str(declared), "--dry-run").stdout == "a: add\n"
+    assert service.herosup("runner", "apply", "-f", str(declared)).stdout == "a: running\n"
+    planned = service.herosup("runner", "update", "a", "--env", "X=1", "--dry-run").stdout
+    assert planned.splitlines()[0] == "a: restart"
+    assert planned.splitlines()[2].split() == ["env", "{}", '{"X":', '"1"}', "restart"]
+    assert service.herosup("runner", "update", "a", "--env", "X=1").stdout == "a: updated\n"
+    assert service.herosup("runner", "scale", "a", "2").stdout == "a: running\n"
+    definition = service.rpc.call("get_runner", ["a"])
+    assert (definition["env"], definition["instances"]) == ({"X": "1"}, 2)
+    declared.write_text("runners = []\n")
+    assert service.herosup("runner", "apply", "-f", str(declared), "--prune").stdout == "a: removed\n"
 
 
 def test_errors_have_a_hint_and_a_status(service: Service) -> None:
