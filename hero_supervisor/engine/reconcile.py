@@ -36,6 +36,7 @@ from hero_supervisor.records import ExitReason
 from hero_supervisor.state import Desired
 from hero_supervisor.unit import UnitStatus
 
+from .changes import Changes
 from .instances import together
 from .retry import Retry, next_retry
 from .status import instance_status, runner_status
@@ -84,6 +85,7 @@ class Reconciler:
         self._calendar = calendar
         self._processes = processes
         self._site = site
+        self.changes = Changes(registry, instances, processes, self)
         #: By unit name, what systemd has given up.
         self._retries: dict[str, Retry] = {}
         #: By runner, when to look at it.
@@ -91,6 +93,10 @@ class Reconciler:
         self._looking: set[str] = set()
         #: By unit name, the starts that are under way.
         self._starting: dict[str, asyncio.Task[UnitStatus]] = {}
+        #: Runners of which a stop has not been seen to succeed.
+        self._stops: set[str] = set()
+        #: Names of the units that the last sweep found.
+        self._loaded: tuple[str, ...] = ()
         self._wake = asyncio.Event()
 
     # -- news ----------------------------------------------------------------------------------------------------
@@ -137,6 +143,7 @@ class Reconciler:
             HeroError: As ``Instances.start``, for the first that could not be started. It will be tried again.
         """
         self._forget_failures(self._instances.names(runner))
+        self._stops.discard(runner.id)
         if not runner.instances:
             return await self._instances.look(runner)
         return await together([self._attempt(runner, number) for number in range(1, runner.instances + 1)])
@@ -169,6 +176,22 @@ class Reconciler:
         await self._instances.stop(before, extra)
         self._forget_failures(extra)
         self._health.forget(extra)
+
+    async def stop(self, runner: Runner) -> list[UnitStatus]:
+        """Stop the instances of a runner, as an operator asks for it; past failures are forgotten.
+
+        Returns:
+            How each instance ended.
+
+        Raises:
+            HeroError: As ``Instances.stop``. What could not be stopped is stopped by a later look.
+        """
+        self.forget(runner)
+        self._stops.add(runner.id)
+        await self.changes.settle(runner.id)
+        units = await self._instances.stop(self._registry.get(runner.id).definition)
+        self._stops.discard(runner.id)
+        return units
 
     def forget(self, runner: Runner) -> None:
         """Forget the failures and the probes of a runner that is about to be stopped."""
@@ -266,28 +289,44 @@ class Reconciler:
 
     async def _sweep(self) -> None:
         while True:
+            with suppress(HeroError):  # all are looked at when systemd can be reached again
+                self._note_unsettled(await self._processes.states(self._site.unit_name("*")))
             await asyncio.sleep(SWEEP_S)
-            try:
-                states = await self._processes.states(self._site.unit_name("*"))
-            except HeroError:
-                continue  # all are looked at when systemd can be reached again
-            for runner in self._registry:
-                if not self._is_settled(self._registry.get(runner), states):
-                    self._look_at(runner, time.monotonic())
+
+    def _note_unsettled(self, states: dict[str, str]) -> None:
+        self._loaded = tuple(states)
+        for runner in self._registry:
+            if not self._is_settled(self._registry.get(runner), states):
+                self._look_at(runner, time.monotonic())
 
     def _is_settled(self, stored: StoredRunner, states: dict[str, str]) -> bool:
+        runner = stored.definition
+        if stored.replaces is not None or runner.id in self._stops or self._surplus(runner):
+            return False
         if stored.desired is not Desired.RUNNING:
             return True
-        names = self._instances.names(stored.definition)
+        names = self._instances.names(runner)
         return all(states.get(name) == "active" and name not in self._retries for name in names)
+
+    def _surplus(self, runner: Runner) -> list[str]:
+        """Return the units of a runner beyond its instances: a change was broken off, or made while we were away."""
+        wanted = self._instances.names(runner) if runner.instances else []
+        return [name for name in self._loaded if self._site.runner_id(name) == runner.id and name not in wanted]
 
     # -- one runner ----------------------------------------------------------------------------------------------
 
     async def _bring_about(self, stored: StoredRunner) -> None:
         runner = stored.definition
+        if stored.replaces is not None:
+            await self.changes.settle(runner.id)
+            return
+        await self._instances.stop(runner, self._surplus(runner))
+        if runner.id in self._stops:
+            await self.stop(runner)
+            return
         units = await self._instances.look(runner)
         self._health.follow(runner, units)
-        verdicts = [verdict(runner.restart, stored.desired, unit) for unit in units]
+        verdicts = [self._verdict(stored, unit) for unit in units]
         if all(each is Verdict.ENDED for each in verdicts) and not any(unit.name in self._retries for unit in units):
             logger.info("runner %s has ended", runner.id, extra={"runner": runner.id})
             await self._registry.want(runner.id, Desired.ENDED)
@@ -297,6 +336,9 @@ class Reconciler:
             return
         numbered = zip(range(1, runner.instances + 1), units, verdicts, strict=False)
         await together([self._see_to(runner, *each) for each in numbered])
+
+    def _verdict(self, stored: StoredRunner, unit: UnitStatus) -> Verdict:
+        return verdict(stored.definition.restart, stored.desired, unit, is_replaced=self._instances.is_replaced(unit))
 
     async def _must_wait(self, runner: Runner) -> bool:
         """Whether runners that this one comes after are not there yet. Those that never come are waited for as well."""

@@ -84,9 +84,14 @@ class Registry:
             )
         await self._put({runner.id: StoredRunner(definition=runner, is_declared=is_declared)})
 
-    async def replace(self, runner: Runner) -> None:
-        """Give a runner that exists another definition. The caller holds its lock."""
-        await self._put({runner.id: replace(self.get(runner.id), definition=runner)})
+    async def replace(self, runner: Runner, *, replaces: Runner | None = None) -> None:
+        """Give a runner that exists another definition. The caller holds its lock.
+
+        Args:
+            runner: The new definition.
+            replaces: The old one, as long as instances may run that are not what the new one says.
+        """
+        await self._put({runner.id: replace(self.get(runner.id), definition=runner, replaces=replaces)})
 
     async def want(self, runner: str, desired: Desired) -> None:
         """Note what is wanted of a runner from now on."""

@@ -370,7 +370,7 @@ class SystemdManager:
 
     async def _was_misread(self, unit: TransientUnit) -> bool:
         """Whether a ``daemon-reload`` read the unit's file before we could correct it, and so lost its command."""
-        if self._version >= GOOD_VERSION or not unexpanded_commands(unit) or not await self._is_loaded(unit.name):
+        if not corrections(unit, version=self._version) or not await self._is_loaded(unit.name):
             return False
         state, load_state = await read_properties(self._bus.call_together, unit.name, [ACTIVE_STATE, LOAD_STATE])
         return state in {"inactive", "failed"} and load_state == "bad-setting"
