@@ -51,8 +51,8 @@ class UnitReferences:
     async def take(self, unit_name: str) -> bool:
         """Reference a unit unless we do already; return whether it is loaded.
 
-        One whose file is gone or cannot be read any more, which a ``daemon-reload`` notices, cannot be referenced. It may
-        run all the same: then nothing is lost but its result when it has ended.
+        One whose file is gone or cannot be read any more, which a ``daemon-reload`` notices, cannot be referenced. It
+        may run all the same: then nothing is lost but its result when it has ended.
         """
         if unit_name in self._names:
             return True

@@ -124,9 +124,9 @@ async def broken_off(units: Units, operation: Awaitable[object]) -> None:
     """Carry out an operation until it hangs, and cancel it there."""
     task = asyncio.ensure_future(operation)
     await units.reached.wait()
+    units.hanging.clear()
     task.cancel()
     await asyncio.wait([task])
-    units.hanging.clear()
 
 
 @pytest.mark.parametrize("at", [("stop", FIRST), ("start", FIRST), ("stop", SECOND), ("start", SECOND)])
@@ -163,6 +163,20 @@ async def test_a_crash_on_the_way_back_leads_back_all_the_same(units: Units, ope
         await broken_off(units, supervisor.update_runner(wrong))
     async with opened():
         await eventually(lambda: units.running() == {FIRST: OLD, SECOND: OLD})
+
+
+async def test_a_stop_breaks_off_an_update_and_starts_nothing_of_it(units: Units, opened: Open) -> None:
+    async with opened() as supervisor:
+        await started(supervisor, runner(instances=2))
+        units.hanging = {("start", FIRST)}
+        update = asyncio.create_task(supervisor.update_runner(runner(instances=2, command=NEW)))
+        await units.reached.wait()
+        async with asyncio.timeout(5):
+            assert (await supervisor.stop_runner("a")).status is RunnerState.STOPPED
+        with pytest.raises(errors.Conflict):
+            await update
+        assert units.running() == {}
+        assert (await supervisor.plan_runner(runner(instances=2))).action is PlanAction.NOTHING
 
 
 async def test_a_scaling_down_that_was_broken_off_leaves_no_instance_behind(units: Units, opened: Open) -> None:

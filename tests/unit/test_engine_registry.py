@@ -28,9 +28,9 @@ async def test_what_could_not_be_written_down_has_not_happened_and_can_be_tried_
     with monkeypatch.context() as context:
         context.setattr(state, "_replace", _full)
         with pytest.raises(OSError, match="no space"):
-            await registry.add(RUNNER)
+            await registry.add(RUNNER, is_declared=False)
     assert "a" not in registry
-    await registry.add(RUNNER)
+    await registry.add(RUNNER, is_declared=False)
     with monkeypatch.context() as context:
         context.setattr(state, "_replace", _full)
         with pytest.raises(OSError, match="no space"):
