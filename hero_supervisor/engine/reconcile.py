@@ -289,8 +289,12 @@ class Reconciler:
 
     async def _sweep(self) -> None:
         while True:
-            with suppress(HeroError):  # all are looked at when systemd can be reached again
+            try:
                 self._note_unsettled(await self._processes.states(self._site.unit_name("*")))
+            except HeroError:
+                pass  # all are looked at when systemd can be reached again
+            except Exception:
+                logger.exception("cannot look for runners that are not as they are meant to be")
             await asyncio.sleep(SWEEP_S)
 
     def _note_unsettled(self, states: dict[str, str]) -> None:
@@ -320,7 +324,7 @@ class Reconciler:
         if stored.replaces is not None:
             await self.changes.settle(runner.id)
             return
-        await self._instances.stop(runner, self._surplus(runner))
+        await self._stop_surplus(runner)
         if runner.id in self._stops:
             await self.stop(runner)
             return
@@ -336,6 +340,12 @@ class Reconciler:
             return
         numbered = zip(range(1, runner.instances + 1), units, verdicts, strict=False)
         await together([self._see_to(runner, *each) for each in numbered])
+
+    async def _stop_surplus(self, runner: Runner) -> None:
+        names = self._surplus(runner)
+        await self._instances.stop(runner, names)
+        self._forget_failures(names)
+        self._health.forget(names)
 
     def _verdict(self, stored: StoredRunner, unit: UnitStatus) -> Verdict:
         return verdict(stored.definition.restart, stored.desired, unit, is_replaced=self._instances.is_replaced(unit))

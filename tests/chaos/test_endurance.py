@@ -103,7 +103,8 @@ def test_what_is_dropped_of_a_flood_is_told_with_its_number(service: Service, fi
     told = [int(number) for text in messages() for number in re.findall(r"Suppressed (\d+) messages", text)]
     written = messages().count("line")
     figures("9. log flood, dropped lines", lines=lines, shown=written, dropped_as_told=sum(told))
-    assert abs(sum(told) + written - lines) <= 1  # systemd 252 counts one too many
+    # journald counts the unit's other lines as well, and one too many each time.
+    assert 0 <= sum(told) + written - lines <= 5
 
 
 # -- 15 ------------------------------------------------------------------------------------------------------------

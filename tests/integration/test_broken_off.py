@@ -10,13 +10,15 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from hero_supervisor import errors
 from hero_supervisor.builder import SupervisorBuilder
+from hero_supervisor.engine import reconcile
 from hero_supervisor.limits import Limits
-from hero_supervisor.records import ExitReason, PlanAction, RunnerState
+from hero_supervisor.records import ExitReason, OperationState, PlanAction, RunnerState, Verb
 from hero_supervisor.restart import Backoff
 from hero_supervisor.runner import Runner
 from hero_supervisor.sandbox import Sandbox
@@ -305,4 +307,45 @@ async def test_what_is_changed_again_before_it_is_settled_is_settled_first(units
         units.hanging = {("stop", SECOND)}
         await broken_off(units, supervisor.update_runner(runner(instances=2, command=NEW)))
         await supervisor.scale_runner("a", 1)
+        assert units.running() == {FIRST: OLD}
+
+
+async def test_a_fault_of_our_own_does_not_end_the_sweeps(
+    units: Units, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "SWEEP_S", 0.02)
+    async with opened() as supervisor:
+        await started(supervisor, runner())
+        with monkeypatch.context() as context:
+            faulty = AsyncMock(side_effect=ValueError)
+            context.setattr(units, "states", faulty)
+            await eventually(lambda: faulty.await_count > 2)
+        await units.stop(FIRST, timeout_s=1)
+        await eventually(lambda: units.running() == {FIRST: OLD})
+
+
+async def test_an_operation_that_is_cancelled_at_once_is_over(opened: Open) -> None:
+    async with opened() as supervisor:
+        await supervisor.add_runner(runner())
+        begun = await supervisor.operate_runners(Verb.START, ("a",), wait=False)
+        assert (await supervisor.cancel_operation(begun.id)).state is OperationState.CANCELLED
+
+
+async def test_a_fault_of_our_own_with_one_runner_leaves_the_others(
+    units: Units, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened() as supervisor:
+        await supervisor.add_runner(runner())
+        await supervisor.add_runner(runner(id="b"))
+        start = supervisor.start_runner
+
+        async def fail_for_b(id: str) -> object:
+            if id == "b":
+                raise ValueError
+            return await start(id)
+
+        monkeypatch.setattr(supervisor, "start_runner", fail_for_b)
+        operation = await supervisor.operate_runners(Verb.START, ("*",))
+        assert operation.state is OperationState.DONE
+        assert [outcome.kind for outcome in operation.outcomes] == [None, "internal-error"]
         assert units.running() == {FIRST: OLD}
