@@ -20,7 +20,8 @@ import asyncio
 import logging
 import random
 import time
-from contextlib import suppress
+from collections import Counter
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -43,7 +44,7 @@ from .status import instance_status, runner_status
 from .verdict import Verdict, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hero_supervisor.calendar import Calendar
     from hero_supervisor.ports import ProcessManager
@@ -93,6 +94,8 @@ class Reconciler:
         self._looking: set[str] = set()
         #: By unit name, the starts that are under way.
         self._starting: dict[str, asyncio.Task[UnitStatus]] = {}
+        #: By runner, how many stops wait for its lock or hold it.
+        self._interrupted: Counter[str] = Counter()
         #: Runners of which a stop has not been seen to succeed.
         self._stops: set[str] = set()
         #: Names of the units that the last sweep found.
@@ -202,15 +205,27 @@ class Reconciler:
         for name in unit_names:
             self._retries.pop(name, None)
 
-    def interrupt(self, runner: Runner) -> None:
-        """Make the starts of a runner that are under way fail: a stop must not wait for a start. Needs no lock."""
+    @contextmanager
+    def interrupted(self, runner: Runner) -> Iterator[None]:
+        """Make starts of a runner fail, those under way and those that come: a stop inside must not wait for a start.
+
+        To be entered before the runner's lock is taken, and left when it is free again.
+        """
         for name in self._instances.names(runner):
             if name in self._starting:
                 self._starting[name].cancel()
+        self._interrupted[runner.id] += 1
+        try:
+            yield
+        finally:
+            self._interrupted[runner.id] -= 1
+            self._interrupted += Counter()  # drops what is zero
 
     async def _attempt(self, runner: Runner, instance: int, *, burst: int | None = None) -> UnitStatus:
         """Start an instance; when that fails, see to it that it is tried again."""
         name = self._site.unit_name(runner.id, instance)
+        if self._interrupted[runner.id]:
+            raise _canceled(name)
         task = asyncio.create_task(self._start_one(runner, instance, burst), name=f"start-{name}")
         self._starting[name] = task
         try:
@@ -219,7 +234,7 @@ class Reconciler:
             current = asyncio.current_task()
             if current is None or current.cancelling():
                 raise
-            raise Conflict(f"cannot start unit '{name}': a later stop canceled it", unit=name) from None
+            raise _canceled(name) from None
         except (SystemdUnavailable, Conflict):
             raise  # with the connection comes a look at all; who stops it does not want it
         except HeroError as exc:
@@ -430,6 +445,10 @@ class Reconciler:
             del self._retries[unit.name]
         else:
             self._look_at(runner.id, time.monotonic() + runner.backoff.stable_after_s - ran_s)
+
+
+def _canceled(unit_name: str) -> Conflict:
+    return Conflict(f"cannot start unit '{unit_name}': a later stop canceled it", unit=unit_name)
 
 
 def _jitter_s(runner: Runner, unit: UnitStatus) -> float:

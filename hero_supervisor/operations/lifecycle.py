@@ -60,11 +60,11 @@ class LifecycleOperations(Parts):
         Raises:
             RunnerNotFound: No runner has this id.
         """
-        self._reconciler.interrupt(self._registry.get(runner).definition)
-        async with self._registry.known(runner) as stored:
-            await self._stop(stored)
-            await self._registry.remove(runner)
-            logger.info("removed runner %s", runner, extra={"runner": runner})
+        with self._reconciler.interrupted(self._registry.get(runner).definition):
+            async with self._registry.known(runner) as stored:
+                await self._stop(stored)
+                await self._registry.remove(runner)
+        logger.info("removed runner %s", runner, extra={"runner": runner})
 
     async def list_runners(self) -> list[str]:
         """Return the ids of all runners, in the order in which they were added."""
@@ -99,9 +99,9 @@ class LifecycleOperations(Parts):
             OperationTimeout: systemd did not report the end in time.
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        self._reconciler.interrupt(self._registry.get(runner).definition)
-        async with self._registry.known(runner) as stored:
-            return await self._stop(stored)
+        with self._reconciler.interrupted(self._registry.get(runner).definition):
+            async with self._registry.known(runner) as stored:
+                return await self._stop(stored)
 
     async def drain_runner(
         self,

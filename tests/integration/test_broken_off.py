@@ -181,6 +181,31 @@ async def test_a_stop_breaks_off_an_update_and_starts_nothing_of_it(units: Units
         assert (await supervisor.plan_runner(runner(instances=2))).action is PlanAction.NOTHING
 
 
+async def test_a_stop_keeps_a_restart_that_is_half_way_from_starting(units: Units, opened: Open) -> None:
+    async with opened() as supervisor:
+        await started(supervisor, runner())
+        held, stop = asyncio.Event(), units.stop
+
+        async def slow_stop(unit_name: str, *, timeout_s: float) -> UnitStatus:
+            await held.wait()
+            return await stop(unit_name, timeout_s=timeout_s)
+
+        units.stop = slow_stop  # type: ignore[method-assign]
+        restart = asyncio.create_task(supervisor.restart_runner("a"))
+        await asyncio.sleep(0.01)
+        stopping = asyncio.create_task(supervisor.stop_runner("a"))
+        starting = asyncio.create_task(
+            supervisor.start_runner("a")
+        )  # asked for later: it is not the stop's to break off
+        await asyncio.sleep(0.01)
+        held.set()
+        with pytest.raises(errors.Conflict, match="a later stop canceled it"):
+            await restart
+        assert (await stopping).status is RunnerState.STOPPED
+        assert (await starting).status is RunnerState.RUNNING
+        assert len(units.started) == 2
+
+
 async def test_a_scaling_down_that_was_broken_off_leaves_no_instance_behind(units: Units, opened: Open) -> None:
     async with opened() as supervisor:
         await started(supervisor, runner(instances=3))
