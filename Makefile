@@ -5,7 +5,7 @@ DEV := packaging/dev
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test unit integration e2e bench sandbox install lint format all clean
+.PHONY: help demo down test unit integration e2e bench chaos sandbox install lint format all clean
 .PHONY: test-debian test-debian12 test-debian13 test-vm
 
 help: ## show this list
@@ -43,6 +43,9 @@ test-vm: ## tests of limits and reboots, in a virtual machine (root)
 
 bench: ## benchmarks, in the same throw-away machine as the tests
 	@$(DEV)/test tests/benchmarks -- $(ARGS)
+
+chaos: ## the fault matrix: what has to stay true when things break, with figures; takes some ten minutes
+	@$(DEV)/test tests/chaos -- $(ARGS) </dev/null
 
 sandbox: ## a shell in a fresh throw-away machine, gone on exit
 	@$(DEV)/setup dev sandbox

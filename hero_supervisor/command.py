@@ -23,6 +23,6 @@ def command_faults(path: str, command: Sequence[str]) -> Iterable[Fault]:
     if not program or program in {".", ".."} or ("/" in program and not program.startswith("/")):
         yield Fault(f"{path}[0]", "must be an absolute path or a bare program name")
     for index, word in enumerate(command):
-        yield from schema.text_faults(f"{path}[{index}]", word)
+        yield from schema.unit_text_faults(f"{path}[{index}]", word)
     if size_of(command) > MAX_COMMAND_BYTES:
         yield Fault(path, f"must be at most {MAX_COMMAND_BYTES} bytes in all")

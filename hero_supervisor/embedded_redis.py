@@ -83,7 +83,9 @@ def render(program: str, namespace: str, manager: Manager, config_path: Path, da
         Property("RuntimeDirectory", "as", [f"{namespace}-redis"]),
         Property("RuntimeDirectoryMode", "u", 0o711),
         Property("Restart", "s", "always"),
-        Property("RestartUSec", "t", 100_000),
+        Property("RestartUSec", "t", 500_000),
+        # For ever: nobody else starts it again, and what ails it (memory, a full disk) may pass.
+        Property("StartLimitIntervalUSec", "t", 0),
         exec_start((program, str(config_path), *_options(_socket_path(namespace, manager), data_path))),
         *_SANDBOX,
         *(_system_sandbox(data_path) if manager is Manager.SYSTEM else ()),

@@ -82,4 +82,4 @@ def _variable_faults(path: str, name: str, value: str, *, may_be_secret: bool) -
             "looks like a secret, and every local user can read it: give it as a file in credentials, "
             "or name the variable in allow_secret_env",
         )
-    yield from schema.text_faults(path, value)
+    yield from schema.unit_text_faults(path, value)

@@ -95,5 +95,8 @@ class ExitSource(Protocol):
     async def expect(self, unit_name: str, invocation_id: str, reason: ExitReason) -> None:
         """Take down, before a run is stopped, why it will be."""
 
+    def cause(self, invocation_id: str) -> ExitReason | None:
+        """Return why a run was about to be stopped; None when it was not, or by an operator."""
+
     async def exits(self, runner: str, *, instance: int | None, limit: int) -> list[ExitRecord]:
         """Return the ended runs of a runner, newest first."""

@@ -65,11 +65,21 @@ def text_faults(path: str, text: str) -> Iterable[Fault]:
         yield Fault(path, "must be valid Unicode text")
 
 
+def unit_text_faults(path: str, text: str) -> Iterable[Fault]:
+    """Yield a fault if ``text`` cannot be part of a unit: also the 66 noncharacters of Unicode are invalid to systemd.
+
+    Source: unichar_is_valid() in systemd's src/basic/utf8.c.
+    """
+    if any(0xFDD0 <= ord(char) <= 0xFDEF or ord(char) & 0xFFFE == 0xFFFE for char in text):
+        yield Fault(path, "must not contain Unicode noncharacters, such as U+FFFE, which systemd refuses")
+    yield from text_faults(path, text)
+
+
 def line_faults(path: str, text: str) -> Iterable[Fault]:
     """Yield a fault if ``text`` cannot be given to systemd as one line."""
     if any(ord(char) < 32 or ord(char) == 127 for char in text):
         yield Fault(path, "must not contain control characters")
-    yield from text_faults(path, text)
+    yield from unit_text_faults(path, text)
 
 
 def path_faults(path: str, text: str) -> Iterable[Fault]:

@@ -20,7 +20,7 @@ import fcntl
 import os
 import secrets
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -28,7 +28,7 @@ from .errors import CorruptRecord, Fault, InvalidSettings, StateLocked
 from .runner import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
     from pathlib import Path
 
 
@@ -48,6 +48,8 @@ class StoredRunner(msgspec.Struct, frozen=True, kw_only=True):
     desired: Desired = Desired.STOPPED
     #: Whether it came by a declared set, and not by a call of its own.
     is_declared: bool = False
+    #: The definition before, as long as instances may run that are not what the present one says.
+    replaces: Runner | None = None
 
 
 class _Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +157,7 @@ class StateDirectory:
             number = self._asked
             content = _Content(runners=list(runners.values()))
             data = msgspec.json.format(msgspec.json.encode(content), indent=2)
-            await asyncio.to_thread(self._replace, self.path / "runners.json", data)
+            await _to_the_end(asyncio.to_thread(self._replace, self.path / "runners.json", data))
             self._done = number
 
     def write_environment(self, variables: Mapping[str, str]) -> None:
@@ -170,6 +172,15 @@ class StateDirectory:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for a thread, also when cancelled meanwhile: it goes on all the same, and must not meet the next one."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    finally:
+        await asyncio.wait([task])
 
 
 def _escape(value: str) -> str:

@@ -181,6 +181,10 @@ class InMemoryExitSource:
         _ = unit_name
         self.expected[invocation_id] = reason
 
+    def cause(self, invocation_id: str) -> ExitReason | None:
+        """Return what was put into ``expected``."""
+        return self.expected.get(invocation_id)
+
     async def exits(self, runner: str, *, instance: int | None, limit: int) -> list[ExitRecord]:
         """Return records of a runner, newest first."""
         found = [each for each in self.records if each.runner == runner and instance in {None, each.instance}]

@@ -73,6 +73,7 @@ class FakeBus:
         self.properties: dict[str, tuple[str, object]] = {
             "Version": ("s", "252.39-1"),
             "StateChangeTimestamp": ("t", 5),
+            "LoadState": ("s", "loaded"),
             "ActiveState": ("s", "active"),
             "SubState": ("s", "running"),
             "MainPID": ("u", 42),

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import uuid
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -53,6 +54,8 @@ class BulkOperations:
             id=id, verb=verb, state=OperationState.RUNNING, started_at=_now(), ended_at=None, outcomes=pending
         )
         self._tasks[id] = asyncio.create_task(self._run(id, stages, do), name=f"operation-{verb}")
+        # Not at the end of the task's own code: one that is cancelled at once never executes any.
+        self._tasks[id].add_done_callback(partial(self._end, id))
         self._forget_old()
         return id
 
@@ -100,14 +103,13 @@ class BulkOperations:
             async with slots:
                 self._note(id, await _outcome(runner, do))
 
-        state = OperationState.CANCELLED
-        try:
-            for stage in stages:
-                await asyncio.gather(*map(one, stage))
-            state = OperationState.DONE
-        finally:
-            self._known[id] = replace(self._known[id], state=state, ended_at=_now())
-            del self._tasks[id]
+        for stage in stages:
+            await asyncio.gather(*map(one, stage))
+
+    def _end(self, id: str, task: asyncio.Task[None]) -> None:
+        state = OperationState.CANCELLED if task.cancelled() else OperationState.DONE
+        self._known[id] = replace(self._known[id], state=state, ended_at=_now())
+        del self._tasks[id]
 
     def _note(self, id: str, outcome: RunnerOutcome) -> None:
         operation = self._known[id]
@@ -126,6 +128,9 @@ async def _outcome(runner: str, do: Callable[[str], Awaitable[RunnerState | None
     except HeroError as exc:
         logger.warning("%s", exc, extra={"runner": runner})
         return RunnerOutcome(id=runner, is_done=True, error=exc.message, kind=exc.kind, hint=exc.hint)
+    except Exception:  # a fault of ours with one runner must not touch the others
+        logger.exception("cannot work on runner %s", runner, extra={"runner": runner})
+        return RunnerOutcome(id=runner, is_done=True, error="internal error", kind="internal-error")
 
 
 def _now() -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from hero_supervisor.errors import UnitExists
 from hero_supervisor.records import ExitReason
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from hero_supervisor.unit import Site, TransientUnit, UnitStatus
 
 T = TypeVar("T")
+
+#: Why we stop an instance that is started again right after.
+_OWN_CAUSES: Final = frozenset({ExitReason.REPLACED, ExitReason.MAX_AGE, ExitReason.UNHEALTHY})
 
 
 class Instances:
@@ -60,7 +63,12 @@ class Instances:
         try:
             return await self._processes.start(unit), True
         except UnitExists:
-            return await self._processes.status(unit.name), False
+            found = await self._processes.status(unit.name)
+        if found.is_running:
+            return found, False
+        # A stop is under way that somebody else has asked for, or a supervisor that is no more: its end is near.
+        await self._processes.stop(unit.name, timeout_s=runner.stop_timeout_s)
+        return await self._processes.start(unit), True
 
     async def stop(
         self, runner: Runner, names: Sequence[str] | None = None, *, reason: ExitReason = ExitReason.OPERATOR
@@ -83,6 +91,10 @@ class Instances:
         if unit.is_running:
             await self._exits.expect(name, unit.invocation_id, reason)
         return await self._processes.stop(name, timeout_s=timeout_s)
+
+    def is_replaced(self, unit: UnitStatus) -> bool:
+        """Whether a run was stopped by us in order to start another one."""
+        return self._exits.cause(unit.invocation_id) in _OWN_CAUSES
 
     async def look(self, runner: Runner) -> list[UnitStatus]:
         """Return the status of each instance, by number.

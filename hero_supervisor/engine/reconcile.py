@@ -20,7 +20,8 @@ import asyncio
 import logging
 import random
 import time
-from contextlib import suppress
+from collections import Counter
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -36,13 +37,14 @@ from hero_supervisor.records import ExitReason
 from hero_supervisor.state import Desired
 from hero_supervisor.unit import UnitStatus
 
+from .changes import Changes
 from .instances import together
 from .retry import Retry, next_retry
 from .status import instance_status, runner_status
 from .verdict import Verdict, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hero_supervisor.calendar import Calendar
     from hero_supervisor.ports import ProcessManager
@@ -84,6 +86,7 @@ class Reconciler:
         self._calendar = calendar
         self._processes = processes
         self._site = site
+        self.changes = Changes(registry, instances, processes, self)
         #: By unit name, what systemd has given up.
         self._retries: dict[str, Retry] = {}
         #: By runner, when to look at it.
@@ -91,6 +94,12 @@ class Reconciler:
         self._looking: set[str] = set()
         #: By unit name, the starts that are under way.
         self._starting: dict[str, asyncio.Task[UnitStatus]] = {}
+        #: By runner, how many stops wait for its lock or hold it.
+        self._interrupted: Counter[str] = Counter()
+        #: Runners of which a stop has not been seen to succeed.
+        self._stops: set[str] = set()
+        #: Names of the units that the last sweep found.
+        self._loaded: tuple[str, ...] = ()
         self._wake = asyncio.Event()
 
     # -- news ----------------------------------------------------------------------------------------------------
@@ -137,6 +146,7 @@ class Reconciler:
             HeroError: As ``Instances.start``, for the first that could not be started. It will be tried again.
         """
         self._forget_failures(self._instances.names(runner))
+        self._stops.discard(runner.id)
         if not runner.instances:
             return await self._instances.look(runner)
         return await together([self._attempt(runner, number) for number in range(1, runner.instances + 1)])
@@ -170,6 +180,22 @@ class Reconciler:
         self._forget_failures(extra)
         self._health.forget(extra)
 
+    async def stop(self, runner: Runner) -> list[UnitStatus]:
+        """Stop the instances of a runner, as an operator asks for it; past failures are forgotten.
+
+        Returns:
+            How each instance ended.
+
+        Raises:
+            HeroError: As ``Instances.stop``. What could not be stopped is stopped by a later look.
+        """
+        self.forget(runner)
+        self._stops.add(runner.id)
+        await self.changes.settle(runner.id)
+        units = await self._instances.stop(self._registry.get(runner.id).definition)
+        self._stops.discard(runner.id)
+        return units
+
     def forget(self, runner: Runner) -> None:
         """Forget the failures and the probes of a runner that is about to be stopped."""
         self._forget_failures(self._instances.names(runner))
@@ -179,15 +205,27 @@ class Reconciler:
         for name in unit_names:
             self._retries.pop(name, None)
 
-    def interrupt(self, runner: Runner) -> None:
-        """Make the starts of a runner that are under way fail: a stop must not wait for a start. Needs no lock."""
+    @contextmanager
+    def interrupted(self, runner: Runner) -> Iterator[None]:
+        """Make starts of a runner fail, those under way and those that come: a stop inside must not wait for a start.
+
+        To be entered before the runner's lock is taken, and left when it is free again.
+        """
         for name in self._instances.names(runner):
             if name in self._starting:
                 self._starting[name].cancel()
+        self._interrupted[runner.id] += 1
+        try:
+            yield
+        finally:
+            self._interrupted[runner.id] -= 1
+            self._interrupted += Counter()  # drops what is zero
 
     async def _attempt(self, runner: Runner, instance: int, *, burst: int | None = None) -> UnitStatus:
         """Start an instance; when that fails, see to it that it is tried again."""
         name = self._site.unit_name(runner.id, instance)
+        if self._interrupted[runner.id]:
+            raise _canceled(name)
         task = asyncio.create_task(self._start_one(runner, instance, burst), name=f"start-{name}")
         self._starting[name] = task
         try:
@@ -196,7 +234,7 @@ class Reconciler:
             current = asyncio.current_task()
             if current is None or current.cancelling():
                 raise
-            raise Conflict(f"cannot start unit '{name}': a later stop canceled it", unit=name) from None
+            raise _canceled(name) from None
         except (SystemdUnavailable, Conflict):
             raise  # with the connection comes a look at all; who stops it does not want it
         except HeroError as exc:
@@ -266,28 +304,48 @@ class Reconciler:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_S)
             try:
-                states = await self._processes.states(self._site.unit_name("*"))
+                self._note_unsettled(await self._processes.states(self._site.unit_name("*")))
             except HeroError:
-                continue  # all are looked at when systemd can be reached again
-            for runner in self._registry:
-                if not self._is_settled(self._registry.get(runner), states):
-                    self._look_at(runner, time.monotonic())
+                pass  # all are looked at when systemd can be reached again
+            except Exception:
+                logger.exception("cannot look for runners that are not as they are meant to be")
+            await asyncio.sleep(SWEEP_S)
+
+    def _note_unsettled(self, states: dict[str, str]) -> None:
+        self._loaded = tuple(states)
+        for runner in self._registry:
+            if not self._is_settled(self._registry.get(runner), states):
+                self._look_at(runner, time.monotonic())
 
     def _is_settled(self, stored: StoredRunner, states: dict[str, str]) -> bool:
+        runner = stored.definition
+        if stored.replaces is not None or runner.id in self._stops or self._surplus(runner):
+            return False
         if stored.desired is not Desired.RUNNING:
             return True
-        names = self._instances.names(stored.definition)
+        names = self._instances.names(runner)
         return all(states.get(name) == "active" and name not in self._retries for name in names)
+
+    def _surplus(self, runner: Runner) -> list[str]:
+        """Return the units of a runner beyond its instances: a change was broken off, or made while we were away."""
+        wanted = self._instances.names(runner) if runner.instances else []
+        return [name for name in self._loaded if self._site.runner_id(name) == runner.id and name not in wanted]
 
     # -- one runner ----------------------------------------------------------------------------------------------
 
     async def _bring_about(self, stored: StoredRunner) -> None:
         runner = stored.definition
+        if stored.replaces is not None:
+            await self.changes.settle(runner.id)
+            return
+        await self._stop_surplus(runner)
+        if runner.id in self._stops:
+            await self.stop(runner)
+            return
         units = await self._instances.look(runner)
         self._health.follow(runner, units)
-        verdicts = [verdict(runner.restart, stored.desired, unit) for unit in units]
+        verdicts = [self._verdict(stored, unit) for unit in units]
         if all(each is Verdict.ENDED for each in verdicts) and not any(unit.name in self._retries for unit in units):
             logger.info("runner %s has ended", runner.id, extra={"runner": runner.id})
             await self._registry.want(runner.id, Desired.ENDED)
@@ -297,6 +355,15 @@ class Reconciler:
             return
         numbered = zip(range(1, runner.instances + 1), units, verdicts, strict=False)
         await together([self._see_to(runner, *each) for each in numbered])
+
+    async def _stop_surplus(self, runner: Runner) -> None:
+        names = self._surplus(runner)
+        await self._instances.stop(runner, names)
+        self._forget_failures(names)
+        self._health.forget(names)
+
+    def _verdict(self, stored: StoredRunner, unit: UnitStatus) -> Verdict:
+        return verdict(stored.definition.restart, stored.desired, unit, is_replaced=self._instances.is_replaced(unit))
 
     async def _must_wait(self, runner: Runner) -> bool:
         """Whether runners that this one comes after are not there yet. Those that never come are waited for as well."""
@@ -378,6 +445,10 @@ class Reconciler:
             del self._retries[unit.name]
         else:
             self._look_at(runner.id, time.monotonic() + runner.backoff.stable_after_s - ran_s)
+
+
+def _canceled(unit_name: str) -> Conflict:
+    return Conflict(f"cannot start unit '{unit_name}': a later stop canceled it", unit=unit_name)
 
 
 def _jitter_s(runner: Runner, unit: UnitStatus) -> float:

@@ -84,9 +84,14 @@ class Registry:
             )
         await self._put({runner.id: StoredRunner(definition=runner, is_declared=is_declared)})
 
-    async def replace(self, runner: Runner) -> None:
-        """Give a runner that exists another definition. The caller holds its lock."""
-        await self._put({runner.id: replace(self.get(runner.id), definition=runner)})
+    async def replace(self, runner: Runner, *, replaces: Runner | None = None) -> None:
+        """Give a runner that exists another definition. The caller holds its lock.
+
+        Args:
+            runner: The new definition.
+            replaces: The old one, as long as instances may run that are not what the new one says.
+        """
+        await self._put({runner.id: replace(self.get(runner.id), definition=runner, replaces=replaces)})
 
     async def want(self, runner: str, desired: Desired) -> None:
         """Note what is wanted of a runner from now on."""
@@ -94,11 +99,23 @@ class Registry:
 
     async def remove(self, runner: str) -> None:
         """Forget a runner. The caller holds its lock."""
-        del self._runners[runner]
-        await self._state.save(self._runners)
+        stored = self._runners.pop(runner)
+        try:
+            await self._state.save(self._runners)
+        except OSError:
+            self._runners[runner] = stored
+            raise
 
     async def _put(self, changed: dict[str, StoredRunner]) -> None:
         before = dict(self._runners)
         self._runners.update(changed)
-        if self._runners != before:
+        if self._runners == before:
+            return
+        try:
             await self._state.save(self._runners)
+        except OSError:
+            # What is not on disk must not look as if it were, or the same call again would have nothing to do.
+            for id in changed:
+                self._runners.pop(id)
+                self._runners.update({id: before[id]} if id in before else {})
+            raise

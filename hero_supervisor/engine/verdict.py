@@ -25,14 +25,22 @@ class Verdict(Enum):
     ENDED = "ended"
 
 
-def verdict(policy: RestartPolicy, desired: Desired, unit: UnitStatus) -> Verdict:
+def verdict(policy: RestartPolicy, desired: Desired, unit: UnitStatus, *, is_replaced: bool = False) -> Verdict:
     """Return what a unit needs.
 
     A unit that ended without failing and is not being restarted was meant to end: with ``Restart=always`` only a stop
     job does that, so somebody has stopped it, and that is respected.
+
+    Args:
+        policy: The runner's.
+        desired: What is wanted of the runner.
+        unit: What systemd says.
+        is_replaced: Whether the supervisor stopped this run in order to start another one, and did not live to do it.
     """
     if desired is not Desired.RUNNING or unit.is_running or unit.active_state == "deactivating":
         return Verdict.LEAVE
+    if is_replaced:
+        return Verdict.START
     if unit.active_state == "failed":
         return Verdict.ENDED if policy is RestartPolicy.NEVER else Verdict.RETRY
     return Verdict.ENDED if unit.invocation_id else Verdict.START

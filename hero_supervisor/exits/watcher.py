@@ -122,6 +122,10 @@ class ExitWatcher:
             logger.debug("expecting the end of %s: %s", unit_name, reason)
             await self._store.expect(invocation_id, reason)
 
+    def cause(self, invocation_id: str) -> ExitReason | None:
+        """Return why a run was about to be stopped; None when it was not, or when an operator did it."""
+        return self._store.expected(invocation_id)
+
     async def exits(self, runner: str, *, instance: int | None = None, limit: int = 20) -> list[ExitRecord]:
         """Return the ended runs of a runner, newest first. An end is among them about a second after it.
 

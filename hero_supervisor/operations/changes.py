@@ -9,18 +9,9 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from hero_supervisor.engine.plan import plan
-from hero_supervisor.errors import HeroError
-from hero_supervisor.records import (
-    ChangeEffect,
-    PlanAction,
-    RenderedProperty,
-    RenderedUnit,
-    RunnerPlan,
-    RunnerStatus,
-)
+from hero_supervisor.records import RenderedProperty, RenderedUnit, RunnerPlan, RunnerStatus
 from hero_supervisor.runner import Runner, RunnerId
-from hero_supervisor.state import Desired
-from hero_supervisor.unit import limit_properties, systemd_run_line, unsayable
+from hero_supervisor.unit import systemd_run_line, unsayable
 
 from .lifecycle import AtOnce, LifecycleOperations
 
@@ -75,8 +66,9 @@ class ChangeOperations(LifecycleOperations):
             OperationTimeout: An instance was not ready, or not stopped, in time.
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        async with self._registry.known(runner) as stored:
-            await self._replace(stored.definition, replace(stored.definition, instances=instances))
+        async with self._registry.known(runner):
+            await self._reconciler.changes.settle(runner)  # it may lead back to another definition
+            await self._reconciler.changes.make(replace(self._registry.get(runner).definition, instances=instances))
         return await self.get_runner_status(runner)
 
     async def plan_runner(self, runner: Runner) -> RunnerPlan:
@@ -110,46 +102,10 @@ class ChangeOperations(LifecycleOperations):
             SystemdUnavailable: The systemd manager cannot be reached.
         """
         checked = await self._checked(runner)
-        async with self._registry.known(runner.id) as stored:
-            change = plan(stored.definition, checked)
-            await self._replace(stored.definition, checked, at_once=at_once)
+        async with self._registry.known(runner.id):
+            change = await self._reconciler.changes.make(checked, at_once=at_once)
             logger.info("updated runner %s: %s", runner.id, change.action, extra={"runner": runner.id})
             return change
-
-    # -- inside --------------------------------------------------------------------------------------------------
-
-    async def _replace(self, before: Runner, after: Runner, *, at_once: int = 1) -> None:
-        """Put a definition in another's place, and bring what runs in line with it."""
-        await self._registry.replace(after)
-        await self._reconciler.trim(before, after)
-        if self._registry.get(after.id).desired is not Desired.RUNNING:
-            return
-        change = plan(before, after)
-        try:
-            if change.action is PlanAction.RESTART:
-                await self._reconciler.roll(after, at_once=at_once)
-            else:
-                await self._change_limits(change, after)
-                await self._reconciler.start(after)
-        except HeroError:
-            if change.action is PlanAction.RESTART:
-                await self._go_back(before, after)
-            raise
-
-    async def _go_back(self, before: Runner, after: Runner) -> None:
-        logger.warning("runner %s goes back to its old definition", after.id, extra={"runner": after.id})
-        await self._registry.replace(before)
-        await self._reconciler.trim(after, before)
-        await self._reconciler.roll(before, at_once=before.instances or 1)
-
-    async def _change_limits(self, change: RunnerPlan, runner: Runner) -> None:
-        fields = [each.field for each in change.changes if each.effect is ChangeEffect.LIVE]
-        if not any(field.startswith("limits.") for field in fields):
-            return
-        properties = limit_properties(runner.limits)
-        for name in self._instances.names(runner):
-            if (await self._processes.status(name)).is_running:
-                await self._processes.set_properties(name, properties)
 
 
 def _plain(value: object) -> Any:

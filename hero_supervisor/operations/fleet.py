@@ -6,7 +6,6 @@ not touch the others: each has its own outcome. Starts go in the order of ``afte
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from hero_supervisor.engine.instances import together
 from hero_supervisor.engine.order import stages
 from hero_supervisor.engine.selection import select
 from hero_supervisor.errors import Fault, InvalidInput
@@ -102,7 +102,9 @@ class FleetOperations(ControlOperations, ChangeOperations):
         Raises:
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        return list(await asyncio.gather(*map(self.get_runner_status, self._registry)))
+        stored = [self._registry.get(runner) for runner in self._registry]  # those of now: one may be removed meanwhile
+        looks = await together([self._instances.look(each.definition) for each in stored])
+        return [self._reconciler.status(*each) for each in zip(stored, looks, strict=True)]
 
     async def get_all_status(self) -> StatusSummary:
         """Return how many runners are in each status, and the status of each.

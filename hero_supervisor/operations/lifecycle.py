@@ -60,11 +60,11 @@ class LifecycleOperations(Parts):
         Raises:
             RunnerNotFound: No runner has this id.
         """
-        self._reconciler.interrupt(self._registry.get(runner).definition)
-        async with self._registry.known(runner) as stored:
-            await self._stop(stored)
-            await self._registry.remove(runner)
-            logger.info("removed runner %s", runner, extra={"runner": runner})
+        with self._reconciler.interrupted(self._registry.get(runner).definition):
+            async with self._registry.known(runner) as stored:
+                await self._stop(stored)
+                await self._registry.remove(runner)
+        logger.info("removed runner %s", runner, extra={"runner": runner})
 
     async def list_runners(self) -> list[str]:
         """Return the ids of all runners, in the order in which they were added."""
@@ -99,9 +99,9 @@ class LifecycleOperations(Parts):
             OperationTimeout: systemd did not report the end in time.
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        self._reconciler.interrupt(self._registry.get(runner).definition)
-        async with self._registry.known(runner) as stored:
-            return await self._stop(stored)
+        with self._reconciler.interrupted(self._registry.get(runner).definition):
+            async with self._registry.known(runner) as stored:
+                return await self._stop(stored)
 
     async def drain_runner(
         self,
@@ -159,7 +159,7 @@ class LifecycleOperations(Parts):
     async def roll_runner(self, runner: RunnerId, at_once: AtOnce = 1) -> RunnerStatus:
         """Restart the instances of a runner, some at a time, the next ones only when those are ready.
 
-        When one cannot be started the rest are left as they are.
+        When one cannot be started the rest are left as they are. Nothing happens to a runner that is not meant to run.
 
         Raises:
             RunnerNotFound: No runner has this id.
@@ -168,7 +168,8 @@ class LifecycleOperations(Parts):
             SystemdUnavailable: The systemd manager cannot be reached.
         """
         async with self._registry.known(runner) as stored:
-            await self._reconciler.roll(stored.definition, at_once=at_once)
+            if stored.desired is Desired.RUNNING:
+                await self._reconciler.roll(stored.definition, at_once=at_once)
         return await self.get_runner_status(runner)
 
     async def get_runner_status(self, runner: RunnerId) -> RunnerStatus:
@@ -244,7 +245,6 @@ class LifecycleOperations(Parts):
         runner = stored.definition
         # First the wish, then the deed: a crash in between must not bring back what an operator stopped.
         await self._registry.want(runner.id, Desired.STOPPED)
-        self._reconciler.forget(runner)
-        units = await self._instances.stop(runner)
+        units = await self._reconciler.stop(runner)
         logger.info("stopped runner %s", runner.id, extra={"runner": runner.id})
         return self._reconciler.status(self._registry.get(runner.id), units)

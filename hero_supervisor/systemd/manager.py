@@ -48,6 +48,7 @@ from .unit_status import (
     FRAGMENT_PATH,
     JOB,
     LEFT_INACTIVE,
+    LOAD_STATE,
     get_property,
     name_in,
     read_properties,
@@ -182,9 +183,7 @@ class SystemdManager:
 
         Source: org.freedesktop.systemd1(5).
         """
-        ask = partial(self._ask_start, unit)
-        purpose, timeout_s = f"start unit '{unit.name}'", unit.start_timeout_s + MARGIN_S
-        job_result = await self._jobs.outcome(ask, purpose=purpose, timeout_s=timeout_s)
+        job_result = await self._start(unit)
         if job_result == "done":
             return await self.status(unit.name)
         status = await self._settled_status(unit.name)
@@ -215,7 +214,7 @@ class SystemdManager:
             PermissionDenied: We may not stop units.
         """
         # Without a reference a unit that has ended is gone before its result can be read.
-        if not await self._references.take(unit_name):
+        if not await self._references.take(unit_name) and not (await self.status(unit_name)).is_running:
             return UnitStatus(unit_name)
         with contextlib.suppress(NotFound):  # it has ended, and systemd can no longer read its unit file
             if await self._stop(unit_name, timeout_s=timeout_s) == "canceled":
@@ -315,12 +314,15 @@ class SystemdManager:
     async def adopt(self, pattern: str) -> list[UnitStatus]:
         """Reference all loaded units whose names match a glob pattern, and return their statuses by name.
 
+        Those that cannot be referenced, because their file is gone or cannot be read, are among them if they run.
+
         Raises:
             SystemdUnavailable: The connection is, or was, lost.
         """
         names = sorted(await self.states(pattern))
-        held = await _all([self._references.take(name) for name in names])
-        return await _all([self.status(name) for name, is_held in zip(names, held, strict=True) if is_held])
+        await _all([self._references.take(name) for name in names])
+        statuses = await _all([self.status(name) for name in names])
+        return [status for status in statuses if status.name in self._references or status.is_running]
 
     # -- what the bus tells ----------------------------------------------------------------------------------------
 
@@ -354,6 +356,24 @@ class SystemdManager:
             watcher.on_doubt()
 
     # -- starting and stopping -------------------------------------------------------------------------------------
+
+    async def _start(self, unit: TransientUnit) -> str:
+        """Start a unit and return the result of the unit job."""
+        ask = partial(self._ask_start, unit)
+        purpose, timeout_s = f"start unit '{unit.name}'", unit.start_timeout_s + MARGIN_S
+        for _ in range(MAX_STARTS):
+            job_result = await self._jobs.outcome(ask, purpose=purpose, timeout_s=timeout_s)
+            if job_result not in {"failed", UNSEEN} or not await self._was_misread(unit):
+                break
+            await self._references.release(unit.name)
+        return job_result
+
+    async def _was_misread(self, unit: TransientUnit) -> bool:
+        """Whether a ``daemon-reload`` read the unit's file before we could correct it, and so lost its command."""
+        if not corrections(unit, version=self._version) or not await self._is_loaded(unit.name):
+            return False
+        state, load_state = await read_properties(self._bus.call_together, unit.name, [ACTIVE_STATE, LOAD_STATE])
+        return state in {"inactive", "failed"} and load_state == "bad-setting"
 
     async def _settled_status(self, unit_name: str) -> UnitStatus:
         """Return the status of a unit that is not just being executed again by a ``Restart=`` without delay."""

@@ -49,7 +49,11 @@ class UnitReferences:
             raise
 
     async def take(self, unit_name: str) -> bool:
-        """Reference a unit unless we do already; return whether it is loaded."""
+        """Reference a unit unless we do already; return whether it is loaded.
+
+        One whose file is gone or cannot be read any more, which a ``daemon-reload`` notices, cannot be referenced. It
+        may run all the same: then nothing is lost but its result when it has ended.
+        """
         if unit_name in self._names:
             return True
         self._names.add(unit_name)
@@ -58,6 +62,8 @@ class UnitReferences:
         except NotFound:
             self._names.discard(unit_name)
             return False
+        except SystemdRefused:
+            self._names.discard(unit_name)
         except HeroError:
             self._names.discard(unit_name)
             raise
@@ -68,7 +74,7 @@ class UnitReferences:
         for name in sorted(self._names):
             try:
                 await connection.ask(_ref(name), timeout_s=CALL_TIMEOUT_S)
-            except NotFound:
+            except (NotFound, SystemdRefused):
                 self._names.discard(name)
 
     async def release(self, unit_name: str) -> None:

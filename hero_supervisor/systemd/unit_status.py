@@ -60,6 +60,7 @@ _END: Final = (
 ACTIVE_STATE: Final = _STATE[0]
 FRAGMENT_PATH: Final = Read("fragment_path", _UNIT, "FragmentPath", "s")
 JOB: Final = Read("job", _UNIT, "Job", "(uo)")
+LOAD_STATE: Final = Read("load_state", _UNIT, "LoadState", "s")
 LEFT_INACTIVE: Final = Read("left_inactive_usec", _UNIT, "InactiveExitTimestampMonotonic", "t")
 
 

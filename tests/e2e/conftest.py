@@ -72,7 +72,8 @@ class Service:
     def kill(self) -> None:
         """Kill the service so that it can do nothing about it, and wait until it is gone."""
         systemctl("kill", "--signal=KILL", self.unit)
-        eventually(lambda: systemctl("is-active", self.unit, is_checked=False) != "active")
+        # Its name is free when systemd has collected it, a moment after its end.
+        eventually(lambda: self.show("LoadState") == "not-found")
 
     def show(self, name: str, unit: str | None = None) -> str:
         """Return a property of the service's unit, or of another."""

@@ -226,6 +226,45 @@ async def test_systemd_restarts_a_unit_with_the_same_command_after_it_has_reload
     assert arguments_of(second.main_pid) == [word.encode() for word in command]
 
 
+async def test_a_start_that_loses_its_command_to_a_reload_is_made_again(
+    manager: SystemdManager, make_unit: MakeUnit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = make_unit("/bin/sleep", "2", name="slow", kind="oneshot")
+    unit = make_unit("/bin/sh", "-c", "sleep 1000; true", more=(Property("After", "as", [slow.name]),))
+    correct, reloads = manager._make_survive, iter(["daemon-reload"])
+
+    async def reload_first(unit: TransientUnit) -> None:
+        for verb in reloads:
+            await run_systemctl(verb)
+        await correct(unit)
+
+    first = asyncio.create_task(manager.start(slow))
+    await changed(manager, slow.name, active_state="activating")
+    monkeypatch.setattr(manager, "_make_survive", reload_first)
+    status = await manager.start(unit)
+    await first
+    assert status.active_state == "active"
+    assert arguments_of(status.main_pid) == [b"/bin/sh", b"-c", b"sleep 1000; true"]
+
+
+@pytest.mark.parametrize("damage", ["[Service]\nExecStart=\n", None], ids=["bad", "gone"])
+async def test_a_unit_whose_file_was_damaged_is_adopted_and_stopped_like_any_other(
+    damage: str | None, manager: SystemdManager, make_unit: MakeUnit, bus_address: str, library: Library
+) -> None:
+    unit = make_unit(*SLEEP)
+    status = await manager.start(unit)
+    path = Path(systemctl("show", "--value", "--property=FragmentPath", unit.name).strip())
+    path.unlink()
+    if damage is not None:
+        path.write_text(damage)
+    await run_systemctl("daemon-reload")
+    async with SystemdManager(user=IS_USER, address=bus_address, library=library) as second:
+        assert await second.adopt(unit.name) == [status]
+        ended = await second.stop(unit.name, timeout_s=5)
+    assert not ended.is_running
+    assert not Path(f"/proc/{status.main_pid}").exists()
+
+
 async def test_a_program_that_fails_at_once_was_started_all_the_same(
     manager: SystemdManager, make_unit: MakeUnit
 ) -> None:

@@ -32,6 +32,11 @@ def test_the_password_is_in_a_file_and_not_among_the_arguments(manager: Manager)
     assert "--requirepass" not in words
 
 
+def test_systemd_never_gives_it_up() -> None:
+    found = _properties(Manager.SYSTEM)
+    assert (found["Restart"], found["StartLimitIntervalUSec"]) == ("always", 0)
+
+
 def test_every_user_may_connect_but_not_look_around() -> None:
     ((_, words, _),) = _properties(Manager.SYSTEM)["ExecStartEx"]
     assert words[words.index("--unixsocketperm") + 1] == "777"

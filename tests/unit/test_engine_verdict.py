@@ -26,6 +26,12 @@ def test_what_is_not_meant_to_run_is_left_alone(desired: Desired, state: str) ->
     assert verdict(ALWAYS, desired, unit(state)) is Verdict.LEAVE
 
 
+@pytest.mark.parametrize("state", ["inactive", "failed"])
+def test_a_run_that_was_stopped_for_another_is_followed_by_it(state: str) -> None:
+    assert verdict(NEVER, Desired.RUNNING, unit(state), is_replaced=True) is Verdict.START
+    assert verdict(NEVER, Desired.STOPPED, unit(state), is_replaced=True) is Verdict.LEAVE
+
+
 @pytest.mark.parametrize("policy", RestartPolicy)
 def test_what_is_not_there_is_started(policy: RestartPolicy) -> None:
     assert verdict(policy, Desired.RUNNING, unit("inactive", has_run=False)) is Verdict.START

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -106,6 +107,33 @@ async def test_saves_that_meet_share_one_replacement(state: StateDirectory, monk
     monkeypatch.setattr(state, "_replace", note)
     await asyncio.gather(*(state.save({}) for _ in range(50)))
     assert len(replaced) == 2  # the first one's, and one for all that came while it was under way
+
+
+async def test_a_save_that_is_cancelled_is_over_before_the_next_one_begins(
+    state: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, begun, may_go_on = state._replace, threading.Event(), threading.Event()
+    under_way, met = [0], []
+
+    def slow(path: Path, data: bytes) -> None:
+        under_way[0] += 1
+        met.append(under_way[0])
+        begun.set()
+        may_go_on.wait(5)
+        replace(path, data)
+        under_way[0] -= 1
+
+    monkeypatch.setattr(state, "_replace", slow)
+    first = asyncio.create_task(state.save({"a": _stored("a")}))
+    await asyncio.to_thread(begun.wait, 5)
+    first.cancel()
+    second = asyncio.create_task(state.save({"b": _stored("b")}))
+    await asyncio.sleep(0.05)  # time to meet; nothing tells that they do not
+    may_go_on.set()
+    await asyncio.wait([first, second])
+    assert first.cancelled()
+    assert met == [1, 1]
+    assert state.load().keys() == {"b"}
 
 
 def test_the_password_of_the_private_redis_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:

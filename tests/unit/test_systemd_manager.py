@@ -362,7 +362,8 @@ async def test_a_unit_that_never_stops_changing_has_a_status_all_the_same(
 
 
 async def test_stopping_a_unit_that_is_not_loaded_is_no_error(bus: FakeBus, manager: SystemdManager) -> None:
-    bus.answers["RefUnit"] = lambda call: [fake.error(call, NO_SUCH_UNIT)]
+    for member in ("RefUnit", "GetUnit"):
+        bus.answers[member] = lambda call: [fake.error(call, NO_SUCH_UNIT)]
     assert await manager.stop("none.service", timeout_s=5) == UnitStatus("none.service")
     assert "StopUnit" not in bus.members()
 
@@ -430,6 +431,18 @@ async def test_a_unit_that_is_gone_after_the_loss_is_no_longer_held(bus: FakeBus
     bus.drop()
     assert await news.told() == "doubt"
     assert await manager.status("a.service") == UnitStatus("a.service")
+
+
+async def test_a_unit_that_cannot_be_referenced_again_keeps_nobody_from_the_bus(
+    bus: FakeBus, manager: SystemdManager
+) -> None:
+    starts_with(bus, queued, ended)
+    await manager.start(UNIT)
+    news = News(manager)
+    bus.answers["RefUnit"] = lambda call: [fake.error(call, "org.freedesktop.systemd1.BadUnitSetting")]
+    bus.drop()
+    assert await news.told() == "doubt"
+    assert (await manager.status("a.service")).main_pid == 42
 
 
 async def test_a_bus_that_goes_again_while_it_is_set_up_is_found_again(bus: FakeBus, manager: SystemdManager) -> None:

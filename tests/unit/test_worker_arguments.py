@@ -15,8 +15,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[RunnerOptions]:
     """Collect what would have been started."""
     found: list[RunnerOptions] = []
 
-    async def serve(options: RunnerOptions, *_: object) -> None:
+    async def serve(options: RunnerOptions, *_: object) -> int:
         found.append(options)
+        return 0
 
     monkeypatch.setattr(program, "_serve", serve)
     for name in [name for name in os.environ if name.startswith("HERO_")]:
