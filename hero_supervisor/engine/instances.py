@@ -88,6 +88,17 @@ class Instances:
         """
         return await together([self._processes.status(name) for name in self.names(runner)])
 
+    async def look_at_all(self, runners: Sequence[Runner]) -> list[list[UnitStatus]]:
+        """Return the status of each instance of many runners, by runner and number; cheap for those without news.
+
+        Raises:
+            SystemdUnavailable: The systemd manager cannot be reached.
+        """
+        names = [self.names(runner) for runner in runners]
+        every = [name for of_runner in names for name in of_runner]
+        statuses = iter(await self._processes.statuses(every, pattern=self._site.unit_name("*")))
+        return [[next(statuses) for _ in of_runner] for of_runner in names]
+
 
 async def together(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """Run coroutines side by side and return their results.

@@ -6,7 +6,6 @@ not touch the others: each has its own outcome. Starts go in the order of ``afte
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -102,7 +101,9 @@ class FleetOperations(ControlOperations, ChangeOperations):
         Raises:
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        return list(await asyncio.gather(*map(self.get_runner_status, self._registry)))
+        stored = [self._registry.get(runner) for runner in self._registry]
+        looks = await self._instances.look_at_all([each.definition for each in stored])
+        return [self._reconciler.status(each, units) for each, units in zip(stored, looks, strict=True)]
 
     async def get_all_status(self) -> StatusSummary:
         """Return how many runners are in each status, and the status of each.
