@@ -1,18 +1,21 @@
-"""Benchmarks print figures, and ratios to a floor measured in the same run; they assert results, never times."""
+"""Benchmarks print figures, and ratios to others measured in the same run; they assert results, never times."""
 
 from __future__ import annotations
 
-from statistics import median
+from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.benchmarks.peers import peers
 from tests.e2e.conftest import service, stopped_service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["report", "service", "stopped_service"]
+    Times = Mapping[str, Sequence[float]]
+
+__all__ = ["compare", "figure", "peers", "report", "service", "stopped_service"]
 
 Report = "Callable[[str, Sequence[float], Sequence[float], float], None]"
 
@@ -31,3 +34,38 @@ def report(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Sequence[float]
             print(f"  ratio {ratio:9.2f}      (to reach: {bar:.2f}, {'reached' if ratio <= bar else 'NOT REACHED'})")
 
     return show
+
+
+@pytest.fixture
+def compare(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Times, float], None]:
+    """Print what each took, in milliseconds, and how many times as long as the first, which is us, the others took."""
+
+    def show(name: str, times_s: Times, bar: float) -> None:
+        first = next(iter(times_s))
+        with capsys.disabled():
+            print(f"\n{name}, p50 and p95 of interleaved rounds:")
+            for who, times in times_s.items():
+                p95 = quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
+                ratio = median(times) / median(times_s[first])
+                print(
+                    f"  {who:28}{1000 * median(times):10.2f} ms {1000 * p95:10.2f} ms  ({len(times)} rounds)",
+                    "" if who == first else f"  {ratio:.1f} times ours (to reach: {bar:g}, {_reached(ratio >= bar)})",
+                )
+
+    return show
+
+
+@pytest.fixture
+def figure(capsys: pytest.CaptureFixture[str]) -> Callable[[str, float, str, float | None], None]:
+    """Print a figure with its unit, and what it is to be at most."""
+
+    def show(name: str, value: float, unit: str, bar: float | None = None) -> None:
+        goal = "" if bar is None else f"   (to reach: at most {bar:g}, {_reached(value <= bar)})"
+        with capsys.disabled():
+            print(f"\n{name}: {value:.3f} {unit}{goal}", end="")
+
+    return show
+
+
+def _reached(is_so: bool) -> str:
+    return "reached" if is_so else "NOT REACHED"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import pytest
 from hero_supervisor.runner import Runner
 from hero_supervisor.systemd import library as libraries
 from hero_supervisor.unit import Site, TransientUnit, render
+from tests.benchmarks.keep_alive import Http
 from tests.e2e.conftest import IS_ROOT, systemctl
 
 if TYPE_CHECKING:
@@ -96,28 +96,6 @@ async def bare(service: Service) -> AsyncIterator[Callable[[list[str]], Any]]:
     bus.disconnect()
     with contextlib.suppress(Exception):
         await bus.wait_for_disconnect()
-
-
-class Http:
-    """A keep-alive HTTP connection with nothing that costs time."""
-
-    async def connect(self, port: int) -> Http:
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
-        return self
-
-    async def call(self, method: str, params: Any) -> Any:
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
-        head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-        self._writer.write(head.encode() + b"\r\n\r\n" + body)
-        headers = await self._reader.readuntil(b"\r\n\r\n")
-        length = int(headers.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        answer = json.loads(await self._reader.readexactly(length))
-        assert "result" in answer, answer
-        return answer["result"]
-
-    async def close(self) -> None:
-        self._writer.close()
-        await self._writer.wait_closed()
 
 
 async def _add(http: Http, ids: list[str]) -> None:
