@@ -75,7 +75,7 @@ class Instances:
         return await together([self._stop(name, reason, timeout_s=runner.stop_timeout_s) for name in wanted])
 
     async def _stop(self, name: str, reason: ExitReason, *, timeout_s: float) -> UnitStatus:
-        unit = await self._processes.status(name)
+        (unit,) = await self._processes.statuses([name], pattern=name)
         if unit.is_running:
             await self._exits.expect(name, unit.invocation_id, reason)
         return await self._processes.stop(name, timeout_s=timeout_s)

@@ -181,7 +181,7 @@ class SystemdBus:
         return values
 
     async def call_together(self, calls: Sequence[Call], *, repeat: bool = True) -> list[Sequence[Any]]:
-        """Make from 1 to 7 calls in one round trip and return the values of their replies, in order.
+        """Make from 1 to 8 calls in one round trip and return the values of their replies, in order.
 
         Raises:
             HeroError: As ``call``, for the first that failed.

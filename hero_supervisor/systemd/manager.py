@@ -225,7 +225,7 @@ class SystemdManager:
                 raise Conflict(f"cannot stop unit '{unit_name}': a later start canceled it", unit=unit_name)
         status = await self.status(unit_name)
         if not status.is_running:
-            await self._release(unit_name)
+            await self._release(unit_name, has_failed=status.active_state == "failed")
         return status
 
     async def reload(self, unit_name: str, *, timeout_s: float) -> None:
@@ -450,12 +450,12 @@ class SystemdManager:
         if state not in {"inactive", "failed"}:
             text = f"cannot start unit '{unit_name}': it is {state} already"
             raise UnitExists(text, unit=unit_name, active_state=state)
-        await self._release(unit_name)
+        await self._release(unit_name, has_failed=state == "failed")
 
-    async def _release(self, unit_name: str) -> None:
+    async def _release(self, unit_name: str, *, has_failed: bool) -> None:
         """Let systemd unload a unit that has ended."""
         self._statuses.drop(unit_path(unit_name))
-        await self._references.release(unit_name)
+        await self._references.release(unit_name, has_failed=has_failed)
 
     async def _started_meanwhile(self, unit_name: str, since_usec: int) -> str | None:
         """Return the path of the unit job of a start whose reply was lost, '' when that ended, None without one."""
