@@ -62,7 +62,7 @@ def figure(capsys: pytest.CaptureFixture[str]) -> Callable[[str, float, str, flo
     def show(name: str, value: float, unit: str, bar: float | None = None) -> None:
         goal = "" if bar is None else f"   (to reach: at most {bar:g}, {_reached(value <= bar)})"
         with capsys.disabled():
-            print(f"\n{name}: {value:.3f} {unit}{goal}", end="")
+            print(f"\n{name}: {value:.3f} {unit}{goal}")
 
     return show
 
