@@ -38,19 +38,18 @@ def report(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Sequence[float]
 
 @pytest.fixture
 def compare(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Times, float], None]:
-    """Print what each took, in milliseconds, and how many times as long as the first, which is us, the others took."""
+    """Print what each took, in milliseconds, and how many times as long as we, the first, the peers took."""
 
     def show(name: str, times_s: Times, bar: float) -> None:
-        first = next(iter(times_s))
+        ours = median(next(iter(times_s.values())))
         with capsys.disabled():
-            print(f"\n{name}, p50 and p95 of interleaved rounds:")
+            print(f"\n{name}, interleaved rounds: p50, p95, max")
             for who, times in times_s.items():
-                p95 = quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
-                ratio = median(times) / median(times_s[first])
-                print(
-                    f"  {who:28}{1000 * median(times):10.2f} ms {1000 * p95:10.2f} ms  ({len(times)} rounds)",
-                    "" if who == first else f"  {ratio:.1f} times ours (to reach: {bar:g}, {_reached(ratio >= bar)})",
-                )
+                figures = (median(times), quantiles(times, n=20, method="inclusive")[-1], max(times))
+                print(f"  {who:22}({len(times):2} rounds)", *(f"{1000 * value:9.2f} ms" for value in figures), end="")
+                ratio = median(times) / ours
+                goal = f"   {ratio:.1f} times ours (to reach: {bar:g}, {_reached(ratio >= bar)})"
+                print("" if who.startswith("ours") else goal)
 
     return show
 

@@ -103,7 +103,7 @@ async def test_stop_of_fifty(service: Service, peers: Peers, compare: Any) -> No
     if supervisord is not None:
         await supervisord.connect()
     times: dict[str, list[float]] = {"ours, operate_runners": [], "ours, stop_all": [], "supervisord": []}
-    for _ in range(3):
+    for _ in range(5):
         for name, method, params in (
             ("ours, operate_runners", "operate_runners", {"verb": "stop", "runners": ["*"]}),
             ("ours, stop_all", "stop_all", None),
