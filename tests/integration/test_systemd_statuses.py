@@ -60,9 +60,11 @@ async def test_a_unit_that_systemd_restarts_by_itself_is_never_shown_as_it_was(
     manager: SystemdManager, make_unit: MakeUnit, tmp_path: Path
 ) -> None:
     pids = tmp_path / "pids"
+    pids.touch()
     unit = make_unit("/bin/sh", "-c", f"echo $$ >> {pids}; exec sleep 1000", more=AT_ONCE)
     other = await manager.start(make_unit(*SLEEP, name="other"))
     main_pid = (await manager.start(unit)).main_pid
+    await lines_in(pids, 1)
     for restarts in range(1, 31):
         assert (await statuses(manager, unit.name, other.name))[0].main_pid == main_pid
         os.kill(main_pid, signal.SIGKILL)
@@ -103,7 +105,8 @@ async def test_after_a_reload_they_are_true(verb: str, manager: SystemdManager, 
     await asyncio.to_thread(systemctl, verb)
     await eventually(lambda: systemctl("show", "--value", "--property=SubState", unit.name).strip() == "running")
     (status,) = await statuses(manager, unit.name)
-    assert (status.restarts, status.main_pid != before.main_pid) == (1, True)
+    assert status.restarts >= 1  # a start that a re-execution meets half way is made again
+    assert status.main_pid != before.main_pid
     assert status == await manager.status(unit.name)
 
 
