@@ -17,12 +17,13 @@ from xmlrpc import client as xmlrpc
 
 import pytest
 
-from tests.benchmarks.keep_alive import Http
 from tests.e2e.conftest import BIN, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.benchmarks.keep_alive import Http
 
 #: startsecs=0: a process counts as started at once, and is started again without a pause.
 #: minfds: the default is too little for 300 processes.
@@ -56,26 +57,10 @@ CIRCUS = """\
 """
 
 
-class Supervisord:
-    """The XML-RPC of a supervisord."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-
-    async def connect(self) -> None:
-        self._http = await Http().connect(self._port)
-
-    async def answer(self, method: str, *arguments: Any) -> bytes:
-        """Make a call and return its answer as it came."""
-        body = xmlrpc.dumps(arguments, f"supervisor.{method}").encode()
-        return await self._http.post("/RPC2", "text/xml", body)
-
-    async def call(self, method: str, *arguments: Any) -> Any:
-        """Make a call and return its result."""
-        return result_in(await self.answer(method, *arguments))
-
-    async def close(self) -> None:
-        await self._http.close()
+async def answer_of(http: Http, method: str, *arguments: Any) -> bytes:
+    """Make a call of supervisord's XML-RPC and return the answer as it came."""
+    body = xmlrpc.dumps(arguments, f"supervisor.{method}").encode()
+    return await http.post("/RPC2", "text/xml", body)
 
 
 def result_in(answer: bytes) -> Any:
@@ -92,8 +77,8 @@ class Peers:
         self._stack = stack
         self._capsys = capsys
 
-    def supervisord(self, program: str, command: str, *, count: int = 1) -> Supervisord | None:
-        """Start supervisord with a group of processes; ``None`` when it cannot be had."""
+    def supervisord(self, program: str, command: str, *, count: int = 1) -> int | None:
+        """Start supervisord with a group of processes and return its port; ``None`` when it cannot be had."""
         port = _free_port()
         config = SUPERVISORD.format(
             port=port,
@@ -103,7 +88,7 @@ class Peers:
             command=command,
             count=count,
         )
-        return Supervisord(port) if self._runs("supervisord", ["--configuration"], config, port) else None
+        return port if self._runs("supervisord", ["--configuration"], config, port) else None
 
     def has_circus(self, program: str, command: str) -> bool:
         """Start circusd with a process; whether it can be had."""

@@ -24,19 +24,16 @@ REST_S = 30
 
 
 async def run(service: Service, count: int) -> None:
-    http = await Http().connect(service.port)
-    for number in range(count):
-        await http.call("add_runner", {"id": f"ours{number}", "command": SLEEP})
-    outcomes = await http.call("start_all", None)
+    async with Http(service.port) as http:
+        for number in range(count):
+            await http.call("add_runner", {"id": f"ours{number}", "command": SLEEP})
+        outcomes = await http.call("start_all")
     assert {outcome["status"] for outcome in outcomes} == {"running"}
-    await http.close()
 
 
 async def running(service: Service) -> int:
-    http = await Http().connect(service.port)
-    counts = (await http.call("get_all_status", None))["counts"]
-    await http.close()
-    return int(counts["running"])
+    async with Http(service.port) as http:
+        return int((await http.call("get_all_status"))["counts"]["running"])
 
 
 async def test_taking_over_two_hundred_runners(service: Service, figure: Any) -> None:

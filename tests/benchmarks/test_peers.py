@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.benchmarks.keep_alive import Http
-from tests.benchmarks.peers import result_in
+from tests.benchmarks.peers import answer_of, result_in
 from tests.e2e.conftest import IS_ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from tests.benchmarks.peers import Peers
     from tests.e2e.conftest import Service
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.timeout(900)
 SLEEP = ["/bin/sleep", "infinity"]
 #: Adds its process id to a file, and sleeps.
 LEAVE_PID = 'echo $$ >> "{}/pids"; exec sleep infinity'
+ASK = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "get_all_runner_status"}).encode()
 #: No pause before a restart, and no end of restarts within the rounds.
 AT_ONCE = {"restart_delay_s": 0, "backoff": {"fast_retries": 100, "stable_after_s": 1}}
 
@@ -96,60 +97,59 @@ def test_restart_of_a_killed_worker(service: Service, peers: Peers, compare: Any
 
 
 async def test_stop_of_fifty(service: Service, peers: Peers, compare: Any) -> None:
-    http = await Http().connect(service.port)
-    for number in range(50):
-        await http.call("add_runner", {"id": f"ours{number}", "command": SLEEP})
+    async with Http(service.port) as http:
+        for number in range(50):
+            await http.call("add_runner", {"id": f"ours{number}", "command": SLEEP})
     supervisord = peers.supervisord("pool", " ".join(SLEEP), count=50)
-    if supervisord is not None:
-        await supervisord.connect()
     times: dict[str, list[float]] = {"ours, operate_runners": [], "ours, stop_all": [], "supervisord": []}
     for _ in range(5):
         for name, method, params in (
             ("ours, operate_runners", "operate_runners", {"verb": "stop", "runners": ["*"]}),
             ("ours, stop_all", "stop_all", None),
         ):
-            await http.call("start_all", None)
-            times[name].append(await took_s(http.call(method, params)))
-            counts = (await http.call("get_all_status", None))["counts"]
-            assert counts["stopped"] == 50
+            async with Http(service.port) as http:
+                await http.call("start_all")
+                times[name].append(await took_s(http.call(method, params)))
+                assert (await http.call("get_all_status"))["counts"]["stopped"] == 50
         if supervisord is not None:
-            await supervisord.call("startProcessGroup", "pool", True)
-            times["supervisord"].append(await took_s(supervisord.call("stopProcessGroup", "pool", True)))
-            states = await supervisord.call("getAllProcessInfo")
-            assert {state["statename"] for state in states} == {"STOPPED"}
-    await http.close()
-    if supervisord is not None:
-        await supervisord.close()
+            async with Http(supervisord) as http:
+                await answer_of(http, "startProcessGroup", "pool", True)
+                times["supervisord"].append(await took_s(answer_of(http, "stopProcessGroup", "pool", True)))
+                states = result_in(await answer_of(http, "getAllProcessInfo"))
+                assert [state["statename"] for state in states] == ["STOPPED"] * 50
     compare("stop of 50", {name: of for name, of in times.items() if of}, 20)
 
 
 async def test_status_of_three_hundred(service: Service, peers: Peers, compare: Any) -> None:
-    http = await Http().connect(service.port)
-    for number in range(300):
-        await http.call("add_runner", {"id": f"ours{number}", "command": SLEEP})
-    await http.call("start_all", None)
+    async with Http(service.port) as http:
+        for number in range(300):
+            await http.call("add_runner", {"id": f"ours{number}", "command": SLEEP})
+        await http.call("start_all")
     supervisord = peers.supervisord("fleet", " ".join(SLEEP), count=300)
-    if supervisord is not None:
-        await supervisord.connect()
-    ask = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "get_all_runner_status"}).encode()
-    times: dict[str, list[float]] = {
-        name: [] for name in ("ours", "supervisord", "ours, decoded", "supervisord, decoded")
-    }
+    names = ("ours", "supervisord", "ours, decoded", "supervisord, decoded")
+    times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(30):
-        began = time.perf_counter()
-        answer = await http.post("/", "application/json", ask)
-        times["ours"].append(time.perf_counter() - began)
-        statuses = json.loads(answer)["result"]
-        times["ours, decoded"].append(time.perf_counter() - began)
+        async with Http(service.port) as http:
+            statuses = await _timed(times, "ours", http.post("/", "application/json", ASK), _result_of_ours)
         assert [status["status"] for status in statuses] == ["running"] * 300
         if supervisord is not None:
-            began = time.perf_counter()
-            answer = await supervisord.answer("getAllProcessInfo")
-            times["supervisord"].append(time.perf_counter() - began)
-            states = result_in(answer)
-            times["supervisord, decoded"].append(time.perf_counter() - began)
+            async with Http(supervisord) as http:
+                states = await _timed(times, "supervisord", answer_of(http, "getAllProcessInfo"), result_in)
             assert [state["statename"] for state in states] == ["RUNNING"] * 300
-    await http.close()
-    if supervisord is not None:
-        await supervisord.close()
     compare("status of 300", {name: of for name, of in times.items() if of}, 15)
+
+
+async def _timed(
+    times: dict[str, list[float]], name: str, answer: Awaitable[bytes], decode: Callable[[bytes], Any]
+) -> Any:
+    """Wait for an answer and decode it; note when it had come, and when it was decoded."""
+    began = time.perf_counter()
+    text = await answer
+    times[name].append(time.perf_counter() - began)
+    result = decode(text)
+    times[f"{name}, decoded"].append(time.perf_counter() - began)
+    return result
+
+
+def _result_of_ours(answer: bytes) -> Any:
+    return json.loads(answer)["result"]

@@ -104,49 +104,48 @@ async def _add(http: Http, ids: list[str]) -> None:
 
 
 async def test_start_of_one_runner(service: Service, bare: Any, report: Any) -> None:
-    http = await Http().connect(service.port)
     ours, floor = [], []
-    for number in range(60):
-        await _add(http, [f"ours{number}"])
-        began = time.perf_counter()
-        status = await http.call("start_runner", {"runner": f"ours{number}"})
-        ours.append(time.perf_counter() - began)
-        assert status["status"] == "running"
-        floor.append(await bare([f"bare{number}"]))
-    await http.close()
+    async with Http(service.port) as http:
+        for number in range(60):
+            await _add(http, [f"ours{number}"])
+            began = time.perf_counter()
+            status = await http.call("start_runner", {"runner": f"ours{number}"})
+            ours.append(time.perf_counter() - began)
+            assert status["status"] == "running"
+            floor.append(await bare([f"bare{number}"]))
     report("start of one runner", ours[10:], floor[10:], 1.5)
 
 
 async def test_start_of_a_hundred_runners_at_once(service: Service, bare: Any, report: Any) -> None:
     ours, floor = [], []
-    connections = [await Http().connect(service.port) for _ in range(100)]
     ids = [f"ours{number}" for number in range(100)]
-    await _add(connections[0], ids)
+    async with Http(service.port) as http:
+        await _add(http, ids)
     for round_ in range(5):
-        began = time.perf_counter()
-        calls = [http.call("start_runner", {"runner": id}) for http, id in zip(connections, ids, strict=True)]
-        statuses = await asyncio.gather(*calls)
-        ours.append(time.perf_counter() - began)
-        assert {status["status"] for status in statuses} == {"running"}
-        await connections[0].call("stop_all", None)
+        async with contextlib.AsyncExitStack() as stack:
+            connections = [await stack.enter_async_context(Http(service.port)) for _ in ids]
+            began = time.perf_counter()
+            calls = [http.call("start_runner", {"runner": id}) for http, id in zip(connections, ids, strict=True)]
+            statuses = await asyncio.gather(*calls)
+            ours.append(time.perf_counter() - began)
+            assert {status["status"] for status in statuses} == {"running"}
+            await connections[0].call("stop_all")
         floor.append(await bare([f"bare{round_}-{number}" for number in range(100)]))
         systemctl("stop", f"{service.namespace}-runner-bare{round_}-*")
-    for http in connections:
-        await http.close()
     report("start of 100 runners, 100 connections", ours, floor, 1.3)
 
 
 async def test_start_all_of_a_hundred_runners(service: Service, bare: Any, report: Any) -> None:
     ours, floor = [], []
-    http = await Http().connect(service.port)
-    await _add(http, [f"ours{number}" for number in range(100)])
+    async with Http(service.port) as http:
+        await _add(http, [f"ours{number}" for number in range(100)])
     for round_ in range(5):
-        began = time.perf_counter()
-        outcomes = await http.call("start_all", None)
-        ours.append(time.perf_counter() - began)
-        assert {outcome["status"] for outcome in outcomes} == {"running"}
-        await http.call("stop_all", None)
+        async with Http(service.port) as http:
+            began = time.perf_counter()
+            outcomes = await http.call("start_all")
+            ours.append(time.perf_counter() - began)
+            assert {outcome["status"] for outcome in outcomes} == {"running"}
+            await http.call("stop_all")
         floor.append(await bare([f"bare{round_}-{number}" for number in range(100)]))
         systemctl("stop", f"{service.namespace}-runner-bare{round_}-*")
-    await http.close()
     report("start_all of 100 runners", ours, floor, 1.3)
