@@ -42,6 +42,7 @@ test-vm: ## tests of limits and reboots, in a virtual machine (root)
 	@$(DEV)/vm trixie -- $(ARGS)
 
 bench: ## benchmarks, in the same throw-away machine as the tests
+	@$(DEV)/setup bench
 	@$(DEV)/test tests/benchmarks -- $(ARGS)
 
 chaos: ## the fault matrix: what has to stay true when things break, with figures; takes some ten minutes

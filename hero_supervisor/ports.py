@@ -63,6 +63,9 @@ class ProcessManager(Protocol):
     async def status(self, unit_name: str) -> UnitStatus:
         """Return what is known of a unit; an inactive status when it is not loaded."""
 
+    async def statuses(self, unit_names: Sequence[str], *, pattern: str) -> list[UnitStatus]:
+        """Return what is known of many units, whose names all match a glob pattern, in order."""
+
     async def states(self, pattern: str) -> dict[str, str]:
         """Return the active states of the loaded units whose names match a glob pattern, by name."""
 

@@ -104,6 +104,11 @@ class InMemoryProcessManager:
         """Return the status of a unit; an inactive one when it was not started."""
         return self._units.get(unit_name, UnitStatus(unit_name))
 
+    async def statuses(self, unit_names: Sequence[str], *, pattern: str) -> list[UnitStatus]:
+        """Return the status of each unit."""
+        _ = pattern
+        return [await self.status(name) for name in unit_names]
+
     async def states(self, pattern: str) -> dict[str, str]:
         """Return the active states of the units whose names match a glob pattern."""
         return {unit.name: unit.active_state for unit in await self.adopt(pattern)}

@@ -87,7 +87,7 @@ class Instances:
         return await together([self._stop(name, reason, timeout_s=runner.stop_timeout_s) for name in wanted])
 
     async def _stop(self, name: str, reason: ExitReason, *, timeout_s: float) -> UnitStatus:
-        unit = await self._processes.status(name)
+        (unit,) = await self._processes.statuses([name], pattern=name)
         if unit.is_running:
             await self._exits.expect(name, unit.invocation_id, reason)
         return await self._processes.stop(name, timeout_s=timeout_s)
@@ -103,6 +103,17 @@ class Instances:
             SystemdUnavailable: The systemd manager cannot be reached.
         """
         return await together([self._processes.status(name) for name in self.names(runner)])
+
+    async def look_at_all(self, runners: Sequence[Runner]) -> list[list[UnitStatus]]:
+        """Return the status of each instance of many runners, by runner and number; cheap for those without news.
+
+        Raises:
+            SystemdUnavailable: The systemd manager cannot be reached.
+        """
+        names = [self.names(runner) for runner in runners]
+        every = [name for of_runner in names for name in of_runner]
+        statuses = iter(await self._processes.statuses(every, pattern=self._site.unit_name("*")))
+        return [[next(statuses) for _ in of_runner] for of_runner in names]
 
 
 async def together(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

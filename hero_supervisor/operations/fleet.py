@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from hero_supervisor.engine.instances import together
 from hero_supervisor.engine.order import stages
 from hero_supervisor.engine.selection import select
 from hero_supervisor.errors import Fault, InvalidInput
@@ -103,8 +102,8 @@ class FleetOperations(ControlOperations, ChangeOperations):
             SystemdUnavailable: The systemd manager cannot be reached.
         """
         stored = [self._registry.get(runner) for runner in self._registry]  # those of now: one may be removed meanwhile
-        looks = await together([self._instances.look(each.definition) for each in stored])
-        return [self._reconciler.status(*each) for each in zip(stored, looks, strict=True)]
+        looks = await self._instances.look_at_all([each.definition for each in stored])
+        return [self._reconciler.status(each, units) for each, units in zip(stored, looks, strict=True)]
 
     async def get_all_status(self) -> StatusSummary:
         """Return how many runners are in each status, and the status of each.

@@ -15,8 +15,9 @@ A user's bus is started by whoever connects to it first, and the manager joins i
 - After the last two the listener hears ``on_doubt``: signals may have been missed.
 
 Four match rules, all of them in use. Of the changed properties only those of services are asked for, eight messages
-for a start; of these only the news that a main process has ended is passed on. Rejected: a rule for each unit (a bus
-allows a connection 512 of them); the changes of units in general, as many messages again that say no more.
+for a start; what is passed on is that a service has changed, and that its main process has ended. Rejected: a rule for
+each unit (a bus allows a connection 512 of them); the changes of units in general, as many messages again that say no
+more: systemd sends both whenever anything of a unit has changed.
 """
 
 from __future__ import annotations
@@ -78,6 +79,9 @@ class Listener(Protocol):
 
     def on_job_removed(self, path: str, result: str) -> None:
         """A unit job ended."""
+
+    def on_changed(self, path: str) -> None:
+        """Something of the service unit of this object path has changed."""
 
     def on_main_process_ended(self, path: str) -> None:
         """The service unit of this object path has no main process any more."""
@@ -177,7 +181,7 @@ class SystemdBus:
         return values
 
     async def call_together(self, calls: Sequence[Call], *, repeat: bool = True) -> list[Sequence[Any]]:
-        """Make from 1 to 7 calls in one round trip and return the values of their replies, in order.
+        """Make from 1 to 8 calls in one round trip and return the values of their replies, in order.
 
         Raises:
             HeroError: As ``call``, for the first that failed.
@@ -280,9 +284,12 @@ class SystemdBus:
         if message.signature != "sa{sv}as":
             return
         interface, changed, _ = message.body
-        main_pid = changed.get("MainPID")
-        if interface == SERVICE_INTERFACE and main_pid is not None and main_pid.value == 0:
-            self._listener.on_main_process_ended(message.path or "")
+        if interface != SERVICE_INTERFACE:
+            return
+        path, main_pid = message.path or "", changed.get("MainPID")
+        self._listener.on_changed(path)
+        if main_pid is not None and main_pid.value == 0:
+            self._listener.on_main_process_ended(path)
 
     def _on_manager_signal(self, message: Received) -> None:
         if message.member == "JobRemoved" and message.signature == "uoss":

@@ -14,7 +14,7 @@ Hazards:
   compare the sender; replies are checked by the bus daemon.
 - The bus allows 128 calls without a reply per connection (more are refused with LimitsExceeded): hence the slots.
 
-Rejected: a task and a slot for each call. Reading a status, seven calls, then takes a third longer.
+Rejected: a task and a slot for each call. Reading a status, eight calls, then takes a third longer.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 MANAGER_NAME: Final = "org.freedesktop.systemd1"
 
 #: Exchanges under way at once, and calls in one: together below the 128 that the bus allows.
-MAX_EXCHANGES: Final = 16
-MAX_CALLS: Final = 7
+MAX_EXCHANGES: Final = 15
+MAX_CALLS: Final = 8
 #: Longest time that closing waits for the bus to see it.
 CLOSE_TIMEOUT_S: Final = 2.0
 
@@ -146,7 +146,7 @@ class Connection:
         """Send one or a few calls and return their replies, in order. Replies may be errors.
 
         Args:
-            calls: What to send, from 1 to 7.
+            calls: What to send, from 1 to 8.
             timeout_s: Seconds to wait, for a slot and for the replies.
 
         Raises:

@@ -7,6 +7,8 @@ we use is the same in both: a connected socket, ``Message`` in and out, serial n
 Mended here:
 
 - Both: the writer takes a full socket buffer (EAGAIN) for a lost connection. It writes through ``PatientSocket``.
+- dbus-fast: it writes at once, and when that fails it closes the socket and asks the loop to wait for it all the same:
+  a call raises "bad file descriptor" instead of failing with the connection.
 - dbus-next: the constructor connects a blocking socket, so a bus that accepts nobody would stop our event loop.
 - dbus-next: when the peer closes during authentication, its reader asks for two more bytes for ever without ever
   yielding: no timeout can interrupt that.
@@ -93,7 +95,7 @@ class Library:
         aio: Any = importlib.import_module(f"{name}.aio")
         self.name = name
         self._root = root
-        mends = (_PatientWriting, _NextMended) if name == "dbus_next" else (_PatientWriting,)
+        mends = (_PatientWriting, _NextMended if name == "dbus_next" else _FastMended)
         self._bus: Any = type("MendedMessageBus", (*mends, aio.MessageBus), {})
         #: Kinds of messages.
         self.signal: Final = root.MessageType.SIGNAL
@@ -162,6 +164,16 @@ class _PatientWriting(_MessageBus):  # type: ignore[misc]
         await super().connect()
         self._writer.sock = PatientSocket(self._sock)
         return self
+
+
+class _FastMended(_MessageBus):  # type: ignore[misc]
+    """Mends how dbus-fast meets the end of a connection."""
+
+    def send(self, message: Any) -> Any:
+        try:
+            return super().send(message)
+        except OSError:
+            return self._writer.fut  # it has the error of the write
 
 
 class _NextMended(_MessageBus):  # type: ignore[misc]

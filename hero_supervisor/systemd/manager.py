@@ -40,6 +40,7 @@ from .bus import CALL_TIMEOUT_S, MANAGER_INTERFACE, MANAGER_PATH, ManagerAbsent,
 from .capabilities import read_capabilities
 from .connection import Call
 from .start_failures import never_ran, start_failure, was_started
+from .status_cache import StatusCache
 from .transient_file import correct, corrections, surviving
 from .unit_jobs import LOOK_INTERVAL_S, UNSEEN, UnitJobs
 from .unit_references import UnitReferences
@@ -53,6 +54,7 @@ from .unit_status import (
     name_in,
     read_properties,
     read_status,
+    unit_path,
     value_in,
 )
 
@@ -108,6 +110,7 @@ class SystemdManager:
         self._bus = SystemdBus(address or address_of(user=user), self, library=library, call_timeout_s=call_timeout_s)
         self._jobs = UnitJobs(self._is_job_gone, look_interval_s=look_interval_s)
         self._references = UnitReferences(self._bus)
+        self._statuses = StatusCache()
         self._is_user = user
         self._version = 0
         self._capabilities = Capabilities(is_user=user)
@@ -221,7 +224,7 @@ class SystemdManager:
                 raise Conflict(f"cannot stop unit '{unit_name}': a later start canceled it", unit=unit_name)
         status = await self.status(unit_name)
         if not status.is_running:
-            await self._references.release(unit_name)
+            await self._release(unit_name, has_failed=status.active_state == "failed")
         return status
 
     async def reload(self, unit_name: str, *, timeout_s: float) -> None:
@@ -290,14 +293,40 @@ class SystemdManager:
         await self._bus.call(call)
 
     async def status(self, unit_name: str) -> UnitStatus:
-        """Return the status of a unit; an inactive one when it is not loaded. Loads nothing.
+        """Return the status of a unit, read now; an inactive one when it is not loaded. Loads nothing.
 
         Raises:
             SystemdUnavailable: The connection is, or was, lost.
         """
-        if unit_name not in self._references and not await self._is_loaded(unit_name):
-            return UnitStatus(unit_name)
-        return await read_status(self._bus.call_together, unit_name)
+        if unit_name in self._references:
+            return await self._statuses.keep(unit_path(unit_name), read_status(self._bus.call_together, unit_name))
+        if await self._is_loaded(unit_name):
+            return await read_status(self._bus.call_together, unit_name)
+        return UnitStatus(unit_name)
+
+    async def statuses(self, unit_names: Sequence[str], *, pattern: str) -> list[UnitStatus]:
+        """Return the statuses of many units, in order; inactive ones of those that are not loaded. Loads nothing.
+
+        One round trip when systemd has told of no change since they were read (``status_cache.py`` says what that can
+        miss). What has changed is read, as by ``status``.
+
+        Args:
+            unit_names: Names of the units.
+            pattern: A glob pattern that all of them match.
+
+        Raises:
+            SystemdUnavailable: The connection is, or was, lost.
+        """
+        await self._bus.call(_PING)  # when it is answered, all that systemd had to tell before has arrived
+        statuses = {name: self._known_status(name) for name in unit_names}
+        if unknown := [name for name, status in statuses.items() if status is None]:
+            loaded = await self.states(pattern)
+            read = await _all([self.status(name) for name in unknown if name in loaded])
+            statuses.update({status.name: status for status in read})
+        return [statuses[name] or UnitStatus(name) for name in unit_names]
+
+    def _known_status(self, unit_name: str) -> UnitStatus | None:
+        return self._statuses.get(unit_path(unit_name)) if unit_name in self._references else None
 
     async def states(self, pattern: str) -> dict[str, str]:
         """Return the active states of the loaded units whose names match a glob pattern, by name, in one round trip.
@@ -330,6 +359,10 @@ class SystemdManager:
         """Pass on that a unit job ended."""
         self._jobs.on_removed(path, result)
 
+    def on_changed(self, path: str) -> None:
+        """Forget the status of a unit."""
+        self._statuses.drop(path)
+
     def on_main_process_ended(self, path: str) -> None:
         """Pass on that a unit has no main process any more."""
         name = name_in(path)
@@ -338,12 +371,14 @@ class SystemdManager:
 
     def on_doubt(self) -> None:
         """Pass on that signals may have been missed."""
+        self._statuses.clear()
         self._jobs.on_doubt()
         for watcher in self._watchers:
             watcher.on_doubt()
 
     def on_loss(self, loss: SystemdUnavailable) -> None:
         """Pass on that the connection is lost."""
+        self._statuses.clear()
         self._jobs.on_loss(loss)
 
     async def restore(self, connection: Connection) -> None:
@@ -435,7 +470,12 @@ class SystemdManager:
         if state not in {"inactive", "failed"}:
             text = f"cannot start unit '{unit_name}': it is {state} already"
             raise UnitExists(text, unit=unit_name, active_state=state)
-        await self._references.release(unit_name)
+        await self._release(unit_name, has_failed=state == "failed")
+
+    async def _release(self, unit_name: str, *, has_failed: bool) -> None:
+        """Let systemd unload a unit that has ended."""
+        self._statuses.drop(unit_path(unit_name))
+        await self._references.release(unit_name, has_failed=has_failed)
 
     async def _started_meanwhile(self, unit_name: str, since_usec: int) -> str | None:
         """Return the path of the unit job of a start whose reply was lost, '' when that ended, None without one."""
@@ -485,6 +525,9 @@ class SystemdManager:
             reason = f"its version '{text}' is older than {MIN_VERSION}"
             raise SystemdUnavailable(f"cannot use this systemd: {reason}", version=version)
         return version
+
+
+_PING: Final = Call("ask whether systemd is there", MANAGER_PATH, "org.freedesktop.DBus.Peer", "Ping")
 
 
 def _to_manager(purpose: str, member: str, signature: str, *body: object, returns: str = "") -> Call:

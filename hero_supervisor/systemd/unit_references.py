@@ -77,10 +77,10 @@ class UnitReferences:
             except (NotFound, SystemdRefused):
                 self._names.discard(name)
 
-    async def release(self, unit_name: str) -> None:
+    async def release(self, unit_name: str, *, has_failed: bool) -> None:
         """Forget a unit's failure and drop our reference: systemd unloads it, if it has ended, and its name is free."""
         self._names.discard(unit_name)
-        for member in ("ResetFailedUnit", "UnrefUnit"):
+        for member in ("ResetFailedUnit", "UnrefUnit") if has_failed else ("UnrefUnit",):
             with contextlib.suppress(NotFound, SystemdRefused):  # it is unloaded already, or not referenced by us
                 await self._bus.call(_on_unit(f"unload unit '{unit_name}'", member, unit_name))
 

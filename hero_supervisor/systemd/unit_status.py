@@ -14,6 +14,7 @@ it holds a reference, or has asked ``GetUnit`` first.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hero_supervisor.errors import SystemdRefused
@@ -64,6 +65,7 @@ LOAD_STATE: Final = Read("load_state", _UNIT, "LoadState", "s")
 LEFT_INACTIVE: Final = Read("left_inactive_usec", _UNIT, "InactiveExitTimestampMonotonic", "t")
 
 
+@lru_cache(maxsize=4096)
 def unit_path(unit_name: str) -> str:
     """Return the object path of a unit: every byte that is no letter or digit becomes ``_`` and its two hex digits.
 

@@ -1,18 +1,21 @@
-"""Benchmarks print figures, and ratios to a floor measured in the same run; they assert results, never times."""
+"""Benchmarks print figures, and ratios to others measured in the same run; they assert results, never times."""
 
 from __future__ import annotations
 
-from statistics import median
+from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.benchmarks.peers import peers
 from tests.e2e.conftest import service, stopped_service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["report", "service", "stopped_service"]
+    Times = Mapping[str, Sequence[float]]
+
+__all__ = ["compare", "figure", "peers", "report", "service", "stopped_service"]
 
 Report = "Callable[[str, Sequence[float], Sequence[float], float], None]"
 
@@ -31,3 +34,37 @@ def report(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Sequence[float]
             print(f"  ratio {ratio:9.2f}      (to reach: {bar:.2f}, {'reached' if ratio <= bar else 'NOT REACHED'})")
 
     return show
+
+
+@pytest.fixture
+def compare(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Times, float], None]:
+    """Print what each took, in milliseconds, and how many times as long as we, the first, the peers took."""
+
+    def show(name: str, times_s: Times, bar: float) -> None:
+        ours = median(next(iter(times_s.values())))
+        with capsys.disabled():
+            print(f"\n{name}, interleaved rounds: p50, p95, max")
+            for who, times in times_s.items():
+                figures = (median(times), quantiles(times, n=20, method="inclusive")[-1], max(times))
+                print(f"  {who:22}({len(times):2} rounds)", *(f"{1000 * value:9.2f} ms" for value in figures), end="")
+                ratio = median(times) / ours
+                goal = f"   {ratio:.1f} times ours (to reach: {bar:g}, {_reached(ratio >= bar)})"
+                print("" if who.startswith("ours") else goal)
+
+    return show
+
+
+@pytest.fixture
+def figure(capsys: pytest.CaptureFixture[str]) -> Callable[[str, float, str, float | None], None]:
+    """Print a figure with its unit, and what it is to be at most."""
+
+    def show(name: str, value: float, unit: str, bar: float | None = None) -> None:
+        goal = "" if bar is None else f"   (to reach: at most {bar:g}, {_reached(value <= bar)})"
+        with capsys.disabled():
+            print(f"\n{name}: {value:.3f} {unit}{goal}")
+
+    return show
+
+
+def _reached(is_so: bool) -> str:
+    return "reached" if is_so else "NOT REACHED"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import pytest
 from hero_supervisor.runner import Runner
 from hero_supervisor.systemd import library as libraries
 from hero_supervisor.unit import Site, TransientUnit, render
+from tests.benchmarks.keep_alive import Http
 from tests.e2e.conftest import IS_ROOT, systemctl
 
 if TYPE_CHECKING:
@@ -98,77 +98,54 @@ async def bare(service: Service) -> AsyncIterator[Callable[[list[str]], Any]]:
         await bus.wait_for_disconnect()
 
 
-class Http:
-    """A keep-alive HTTP connection with nothing that costs time."""
-
-    async def connect(self, port: int) -> Http:
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
-        return self
-
-    async def call(self, method: str, params: Any) -> Any:
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
-        head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-        self._writer.write(head.encode() + b"\r\n\r\n" + body)
-        headers = await self._reader.readuntil(b"\r\n\r\n")
-        length = int(headers.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        answer = json.loads(await self._reader.readexactly(length))
-        assert "result" in answer, answer
-        return answer["result"]
-
-    async def close(self) -> None:
-        self._writer.close()
-        await self._writer.wait_closed()
-
-
 async def _add(http: Http, ids: list[str]) -> None:
     for id in ids:
         await http.call("add_runner", {"id": id, "command": list(SLEEP)})
 
 
 async def test_start_of_one_runner(service: Service, bare: Any, report: Any) -> None:
-    http = await Http().connect(service.port)
     ours, floor = [], []
-    for number in range(60):
-        await _add(http, [f"ours{number}"])
-        began = time.perf_counter()
-        status = await http.call("start_runner", {"runner": f"ours{number}"})
-        ours.append(time.perf_counter() - began)
-        assert status["status"] == "running"
-        floor.append(await bare([f"bare{number}"]))
-    await http.close()
+    async with Http(service.port) as http:
+        for number in range(60):
+            await _add(http, [f"ours{number}"])
+            began = time.perf_counter()
+            status = await http.call("start_runner", {"runner": f"ours{number}"})
+            ours.append(time.perf_counter() - began)
+            assert status["status"] == "running"
+            floor.append(await bare([f"bare{number}"]))
     report("start of one runner", ours[10:], floor[10:], 1.5)
 
 
 async def test_start_of_a_hundred_runners_at_once(service: Service, bare: Any, report: Any) -> None:
     ours, floor = [], []
-    connections = [await Http().connect(service.port) for _ in range(100)]
     ids = [f"ours{number}" for number in range(100)]
-    await _add(connections[0], ids)
+    async with Http(service.port) as http:
+        await _add(http, ids)
     for round_ in range(5):
-        began = time.perf_counter()
-        calls = [http.call("start_runner", {"runner": id}) for http, id in zip(connections, ids, strict=True)]
-        statuses = await asyncio.gather(*calls)
-        ours.append(time.perf_counter() - began)
-        assert {status["status"] for status in statuses} == {"running"}
-        await connections[0].call("stop_all", None)
+        async with contextlib.AsyncExitStack() as stack:
+            connections = [await stack.enter_async_context(Http(service.port)) for _ in ids]
+            began = time.perf_counter()
+            calls = [http.call("start_runner", {"runner": id}) for http, id in zip(connections, ids, strict=True)]
+            statuses = await asyncio.gather(*calls)
+            ours.append(time.perf_counter() - began)
+            assert {status["status"] for status in statuses} == {"running"}
+            await connections[0].call("stop_all")
         floor.append(await bare([f"bare{round_}-{number}" for number in range(100)]))
         systemctl("stop", f"{service.namespace}-runner-bare{round_}-*")
-    for http in connections:
-        await http.close()
     report("start of 100 runners, 100 connections", ours, floor, 1.3)
 
 
 async def test_start_all_of_a_hundred_runners(service: Service, bare: Any, report: Any) -> None:
     ours, floor = [], []
-    http = await Http().connect(service.port)
-    await _add(http, [f"ours{number}" for number in range(100)])
+    async with Http(service.port) as http:
+        await _add(http, [f"ours{number}" for number in range(100)])
     for round_ in range(5):
-        began = time.perf_counter()
-        outcomes = await http.call("start_all", None)
-        ours.append(time.perf_counter() - began)
-        assert {outcome["status"] for outcome in outcomes} == {"running"}
-        await http.call("stop_all", None)
+        async with Http(service.port) as http:
+            began = time.perf_counter()
+            outcomes = await http.call("start_all")
+            ours.append(time.perf_counter() - began)
+            assert {outcome["status"] for outcome in outcomes} == {"running"}
+            await http.call("stop_all")
         floor.append(await bare([f"bare{round_}-{number}" for number in range(100)]))
         systemctl("stop", f"{service.namespace}-runner-bare{round_}-*")
-    await http.close()
     report("start_all of 100 runners", ours, floor, 1.3)

@@ -187,6 +187,12 @@ async def test_a_call_on_a_lost_connection_is_refused(bus: FakeBus, connection: 
         await ask(connection)
 
 
+async def test_a_call_is_the_first_to_notice_that_the_connection_was_cut(connection: Connection) -> None:
+    connection._bus._sock.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(SystemdUnavailable, match="cannot reach systemd over"):
+        await connection.ask(PING, timeout_s=5)
+
+
 async def test_a_call_right_after_closing_is_refused(connection: Connection) -> None:
     await connection.close()
     with pytest.raises(SystemdUnavailable):

@@ -368,6 +368,17 @@ async def test_stopping_a_unit_that_is_not_loaded_is_no_error(bus: FakeBus, mana
     assert "StopUnit" not in bus.members()
 
 
+@pytest.mark.parametrize("state", ["inactive", "failed"])
+async def test_only_a_unit_that_failed_has_a_failure_to_forget(
+    state: str, bus: FakeBus, manager: SystemdManager
+) -> None:
+    bus.answers["StopUnit"] = lambda call: [fake.reply(call, "o", JOB), fake.job_removed(JOB)]
+    bus.properties["ActiveState"] = ("s", state)
+    await manager.stop("a.service", timeout_s=5)
+    assert ("ResetFailedUnit" in bus.members()) == (state == "failed")
+    assert bus.members()[-1] == "UnrefUnit"
+
+
 async def test_a_canceled_stop_is_a_conflict(bus: FakeBus, manager: SystemdManager) -> None:
     bus.answers["StopUnit"] = lambda call: [fake.reply(call, "o", JOB), fake.job_removed(JOB, "canceled")]
     with pytest.raises(errors.Conflict):
