@@ -15,22 +15,15 @@ import pytest
 from hero_supervisor.errors import NotFound, OperationTimeout, SystemdRefused, SystemdUnavailable
 from hero_supervisor.systemd.connection import MAX_CALLS, MAX_EXCHANGES, Call, Connection
 from tests import systemd_fake_bus as fake
-from tests.systemd_fake_bus import FakeBus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from hero_supervisor.systemd.library import Library
+    from tests.systemd_fake_bus import FakeBus
 
 PING = Call("ping", "/", "a.b", "Ping")
-
-
-@pytest.fixture
-async def bus(tmp_path: Path) -> AsyncIterator[FakeBus]:
-    bus = await FakeBus(tmp_path).open()
-    yield bus
-    await bus.close()
 
 
 @pytest.fixture

@@ -1,0 +1,65 @@
+"""The signals of a bus to which any user can send: what is genuine and well-formed is heard, and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests import systemd_fake_bus as fake
+from tests.unit.conftest import JOB, News, waiting_start
+
+if TYPE_CHECKING:
+    from hero_supervisor.systemd import SystemdManager
+    from tests.systemd_fake_bus import FakeBus
+
+
+async def test_a_forged_signal_is_ignored(bus: FakeBus, manager: SystemdManager) -> None:
+    start = await waiting_start(bus, manager)
+    bus.send(
+        fake.signal("NameOwnerChanged", "sss", fake.SYSTEMD, "", ":1.66", sender=":1.66", interface=fake.BUS),
+        fake.job_removed(JOB, "failed", sender=":1.66"),
+    )
+    await manager.status("b.service")
+    assert not start.done()
+    bus.send(fake.job_removed(JOB))
+    assert (await start).active_state == "active"
+
+
+async def test_a_malformed_signal_is_ignored(bus: FakeBus, manager: SystemdManager) -> None:
+    start = await waiting_start(bus, manager)
+    bus.send(
+        fake.signal("JobRemoved", ""),
+        fake.signal("JobRemoved", "s", JOB),
+        fake.signal("JobRemoved", "ssss", "7", JOB, "a", "failed"),
+        fake.signal("Reloading", "s", "no"),
+        fake.signal("NameOwnerChanged", "s", fake.SYSTEMD, sender=fake.BUS, interface=fake.BUS),
+        fake.job_removed(JOB),
+    )
+    assert (await start).active_state == "active"
+
+
+def changed(main_pid: int, path: str = f"{fake.MANAGER_PATH}/unit/a_2eservice", **header: str) -> Any:
+    message = fake.signal(
+        "PropertiesChanged",
+        "sa{sv}as",
+        "org.freedesktop.systemd1.Service",
+        {"MainPID": fake.Variant("u", main_pid)},
+        [],
+        interface="org.freedesktop.DBus.Properties",
+        **header,
+    )
+    message.path = path
+    return message
+
+
+async def test_the_end_of_a_main_process_is_told_and_nothing_else(bus: FakeBus, manager: SystemdManager) -> None:
+    news = News(manager)
+    other = fake.signal("PropertiesChanged", "sa{sv}as", "x", {}, [], interface="org.freedesktop.DBus.Properties")
+    malformed = fake.signal("PropertiesChanged", "s", "x", interface="org.freedesktop.DBus.Properties")
+    bus.send(changed(7), other, malformed, changed(0, sender=":1.666"), changed(0))
+    assert await news.told() == "a.service"
+
+
+async def test_after_a_reload_anything_may_have_happened(bus: FakeBus, manager: SystemdManager) -> None:
+    news = News(manager)
+    bus.send(fake.signal("Reloading", "b", True), fake.signal("Reloading", "b", False), changed(0))
+    assert [await news.told(), await news.told()] == ["doubt", "a.service"]
