@@ -101,3 +101,8 @@ def unit_job_is_gone(bus: FakeBus) -> None:
     """Let the manager know the unit job no more."""
     reads = bus.answers["Get"]
     bus.answers["Get"] = lambda call: [fake.error(call, UNKNOWN_OBJECT)] if call.body[1] == "State" else reads(call)
+
+
+def open_connections() -> int:
+    """Return how many connections to a bus this process has."""
+    return sum(task.get_name() == "systemd-bus-connection" for task in asyncio.all_tasks())

@@ -64,18 +64,6 @@ async def test_a_unit_that_is_gone_after_the_loss_is_no_longer_held(bus: FakeBus
     assert await manager.status("a.service") == UnitStatus("a.service")
 
 
-async def test_a_unit_that_cannot_be_referenced_again_keeps_nobody_from_the_bus(
-    bus: FakeBus, manager: SystemdManager
-) -> None:
-    starts_with(bus, queued, ended)
-    await manager.start(UNIT)
-    news = News(manager)
-    bus.answers["RefUnit"] = lambda call: [fake.error(call, "org.freedesktop.systemd1.BadUnitSetting")]
-    bus.drop()
-    assert await news.told() == "doubt"
-    assert (await manager.status("a.service")).main_pid == 42
-
-
 async def test_a_bus_that_goes_again_while_it_is_set_up_is_found_again(bus: FakeBus, manager: SystemdManager) -> None:
     news = News(manager)
 
