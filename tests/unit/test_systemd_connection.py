@@ -180,6 +180,11 @@ async def test_a_call_on_a_lost_connection_is_refused(bus: FakeBus, connection: 
         await ask(connection)
 
 
+async def test_a_connection_is_lost_before_anybody_has_been_told(connection: Connection) -> None:
+    connection._bus._finalize(OSError("gone"))  # what the library does first
+    assert connection.loss is not None
+
+
 async def test_a_call_right_after_closing_is_refused(connection: Connection) -> None:
     await connection.close()
     with pytest.raises(SystemdUnavailable):

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hero_supervisor import errors
 from hero_supervisor.systemd import SystemdManager
+from hero_supervisor.systemd.bus import pauses
 from hero_supervisor.unit import UnitStatus
 from tests import systemd_fake_bus as fake
-from tests.unit.conftest import NO_SUCH_UNIT, UNIT, News, ended, lost, queued, starts_with, waiting_start
+from tests.unit.conftest import (
+    JOB,
+    NO_REPLY,
+    NO_SUCH_UNIT,
+    UNIT,
+    News,
+    ended,
+    lost,
+    open_connections,
+    queued,
+    starts_with,
+    waiting_start,
+)
 
 if TYPE_CHECKING:
     from hero_supervisor.systemd.library import Library
@@ -83,3 +97,61 @@ async def test_closing_while_the_bus_is_away_ends_the_search(bus: FakeBus, libra
     await bus.close()
     await lost(manager)
     await manager.close()  # no task may be left: the fixture of all tests looks
+
+
+def test_pauses_between_tries_grow_to_five_seconds() -> None:
+    assert list(islice(pauses(), 8)) == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
+async def test_tries_that_fail_are_paused_and_leave_nothing_open(bus: FakeBus, manager: SystemdManager) -> None:
+    bus.answers["Subscribe"] = lambda call: [fake.error(call, "a.b.C")]
+    bus.calls.clear()
+    began = time.monotonic()
+    bus.drop()
+    await bus.called("Hello", 3)
+    assert time.monotonic() - began > 0.6
+    assert open_connections() <= 1
+    with pytest.raises(errors.SystemdUnavailable, match="lost"):  # still the first cause
+        await manager.status("a.service")
+
+
+async def test_losing_the_bus_fails_who_waits_for_the_manager(bus: FakeBus, library: Library) -> None:
+    bus.answers["GetUnit"] = lambda call: [fake.owner_changed(""), fake.error(call, NO_REPLY)]
+    async with SystemdManager(address=bus.address, library=library) as manager:
+        status = asyncio.create_task(manager.status("a.service"))
+        await bus.called("GetUnit")
+        await asyncio.wait([status], timeout=0.1)  # time to see that there is no manager
+        bus.drop()
+        with pytest.raises(errors.SystemdUnavailable, match="lost"):
+            async with asyncio.timeout(5):
+                await status
+
+
+async def test_signals_of_the_manager_that_is_there_after_the_loss_count(bus: FakeBus, manager: SystemdManager) -> None:
+    news = News(manager)
+    bus.answers["GetNameOwner"] = lambda call: [fake.reply(call, "s", ":1.9")]
+    bus.drop()
+    assert await news.told() == "doubt"
+    starts_with(bus, queued, lambda _: fake.job_removed(JOB, sender=":1.9"))
+    async with asyncio.timeout(5):
+        assert (await manager.start(UNIT)).active_state == "active"
+
+
+# -- a manager that is replaced while the bus is set up ------------------------------------------------------------
+
+
+async def test_news_of_a_new_manager_is_newer_than_the_answer_who_it_is(bus: FakeBus, library: Library) -> None:
+    bus.answers["GetNameOwner"] = lambda call: [
+        fake.reply(call, "s", ":1.1"),
+        fake.owner_changed(""),
+        fake.owner_changed(":1.9"),
+    ]
+    starts_with(bus, queued, lambda _: fake.job_removed(JOB, sender=":1.9"))
+    async with SystemdManager(address=bus.address, library=library) as manager, asyncio.timeout(5):
+        assert (await manager.start(UNIT)).active_state == "active"
+
+
+async def test_a_manager_that_leaves_during_setup_is_reported(bus: FakeBus, library: Library) -> None:
+    bus.answers["GetNameOwner"] = lambda call: [fake.reply(call, "s", ":1.1"), fake.owner_changed("")]
+    with pytest.raises(errors.SystemdUnavailable, match="the manager left the bus"):
+        await SystemdManager(address=bus.address, library=library, call_timeout_s=0.2).open()

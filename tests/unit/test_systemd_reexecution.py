@@ -114,3 +114,44 @@ async def test_a_manager_that_always_leaves_is_given_up(bus: FakeBus, manager: S
     bus.answers["GetUnit"] = leave
     with pytest.raises(errors.SystemdUnavailable, match="left the bus meanwhile"):
         await manager.status("a.service")
+
+
+async def test_an_older_run_is_not_taken_for_the_start_that_got_lost(bus: FakeBus, manager: SystemdManager) -> None:
+    await re_executes(bus, started=(0, "/"))
+    bus.properties["InactiveExitTimestampMonotonic"] = ("t", 1)
+    assert (await manager.start(UNIT)).active_state == "active"
+    assert bus.members().count("StartTransientUnit") == 2
+
+
+async def test_a_re_execution_that_swallowed_the_signal_does_not_hang_a_start(
+    bus: FakeBus, manager: SystemdManager
+) -> None:
+    start = await waiting_start(bus, manager)
+    unit_job_is_gone(bus)
+    bus.send(fake.owner_changed(""), fake.owner_changed(":1.9"))
+    async with asyncio.timeout(5):
+        assert (await start).active_state == "active"
+
+
+async def test_a_start_that_failed_while_nobody_saw_it_has_failed(bus: FakeBus, manager: SystemdManager) -> None:
+    start = await waiting_start(bus, manager)
+    unit_job_is_gone(bus)
+    bus.properties.update({"ActiveState": ("s", "failed"), "SubState": ("s", "failed"), "Result": ("s", "timeout")})
+    bus.send(fake.signal("Reloading", "b", False))
+    with pytest.raises(errors.UnitFailed, match="start timeout"):
+        await start
+
+
+async def test_all_replies_are_asked_for_again_when_the_manager_leaves_between_two(
+    bus: FakeBus, manager: SystemdManager
+) -> None:
+    reads = bus.answers["Get"]
+
+    def leave(call: Any) -> list[Any]:
+        if call.body[1] != "MainPID":
+            return reads(call)
+        bus.answers["Get"] = reads
+        return [fake.owner_changed(""), fake.error(call, NO_REPLY), fake.owner_changed(":1.1")]
+
+    bus.answers["Get"] = leave
+    assert (await manager.status("a.service")).main_pid == 42

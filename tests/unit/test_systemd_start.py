@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hero_supervisor import errors
+from hero_supervisor.systemd import SystemdManager
+from hero_supervisor.unit import Property, TransientUnit, exec_start
 from tests import systemd_fake_bus as fake
 from tests.unit.conftest import (
+    ACCESS_DENIED,
     JOB,
     UNIT,
     UNIT_EXISTS,
@@ -22,7 +26,7 @@ from tests.unit.conftest import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hero_supervisor.systemd import SystemdManager
+    from hero_supervisor.systemd.library import Library
     from tests.systemd_fake_bus import FakeBus
 
 
@@ -156,3 +160,47 @@ async def test_a_refused_property_is_named(bus: FakeBus, manager: SystemdManager
     bus.answers["StartTransientUnit"] = lambda call: [fake.error(call, name, text)]
     with pytest.raises(errors.SystemdRefused, match=r"cannot start unit 'a\.service': Cannot set property Nonsense"):
         await manager.start(UNIT)
+
+
+def restarting(exit_status: int) -> dict[str, tuple[str, object]]:
+    """Properties of a unit that systemd is about to restart after this exit status."""
+    end = {"Result": ("s", "exit-code"), "ExecMainCode": ("i", 1), "ExecMainStatus": ("i", exit_status)}
+    return {"ActiveState": ("s", "activating"), "SubState": ("s", "auto-restart"), **end}
+
+
+async def test_a_unit_whose_program_ran_is_left_to_restart(bus: FakeBus, manager: SystemdManager) -> None:
+    starts_with(bus, queued, ends_with("failed"))
+    bus.properties.update(restarting(7))
+    with pytest.raises(errors.UnitFailed):
+        await manager.start(UNIT)
+    assert "StopUnit" not in bus.members()
+
+
+async def test_a_stop_that_fails_does_not_hide_why_the_start_did(bus: FakeBus, manager: SystemdManager) -> None:
+    starts_with(bus, queued, ends_with("failed"))
+    bus.answers["StopUnit"] = lambda call: [fake.error(call, ACCESS_DENIED)]
+    bus.properties.update(restarting(203))
+    with pytest.raises(errors.CommandNotExecutable):
+        await manager.start(UNIT)
+    assert "StopUnit" in bus.members()
+
+
+@pytest.mark.parametrize(("result", "error"), [("canceled", errors.Conflict), ("timeout", errors.UnitFailed)])
+async def test_a_start_that_was_cut_short_is_none_though_the_unit_runs(
+    result: str, error: type[errors.HeroError], bus: FakeBus, manager: SystemdManager
+) -> None:
+    starts_with(bus, queued, ends_with(result))
+    with pytest.raises(error):
+        await manager.start(replace(UNIT, properties=(Property("Type", "s", "exec"), *UNIT.properties)))
+
+
+@pytest.mark.parametrize(("version", "is_corrected"), [("252", True), ("257", False)])
+async def test_a_file_is_corrected_where_systemd_writes_it_wrong_and_a_failure_is_no_error(
+    version: str, is_corrected: bool, bus: FakeBus, library: Library
+) -> None:
+    bus.properties.update({"Version": ("s", version), "FragmentPath": ("s", "/no/such/file")})
+    starts_with(bus, queued, ended)
+    unit = TransientUnit("a.service", (exec_start(("/bin/echo", "$HOME")),), 5, 5)
+    async with SystemdManager(address=bus.address, library=library) as manager:
+        assert (await manager.start(unit)).active_state == "active"
+    assert ("FragmentPath" in [call.body[1] for call in bus.calls if call.member == "Get"]) == is_corrected
