@@ -130,7 +130,7 @@ class SystemdBus:
         self.library: Final = library or libraries.load()
         self._address = address
         self._listener = listener
-        self._call_timeout_s = call_timeout_s
+        self.call_timeout_s: Final = call_timeout_s
         self._connection: Connection | None = None
         self._loss = unavailable(address, "not connected yet")
         # The manager's unique name; '' while it is off the bus, None before we asked.
@@ -188,7 +188,7 @@ class SystemdBus:
         """
         for _ in range(MAX_SENDS if repeat else 1):
             connection = await self._usable()
-            replies = await connection.call(calls, timeout_s=self._call_timeout_s)
+            replies = await connection.call(calls, timeout_s=self.call_timeout_s)
             if not any(reply.error_name in ABSENT for reply in replies):
                 return [connection.values(call, reply) for call, reply in zip(calls, replies, strict=True)]
         raise ManagerAbsent(f"cannot {calls[0].purpose}: systemd left the bus meanwhile", member=calls[0].member)
@@ -196,7 +196,7 @@ class SystemdBus:
     async def _usable(self) -> Connection:
         """Return the connection, once there is a manager behind it."""
         if self._connection is not None and not self._manager_present.is_set():
-            await self._wait_for_manager(self._call_timeout_s)
+            await self._wait_for_manager(self.call_timeout_s)
         if self._connection is None:
             raise again(self._loss)
         return self._connection
@@ -223,9 +223,9 @@ class SystemdBus:
 
     async def _prepare(self, connection: Connection) -> None:
         for rule in MATCH_RULES:
-            await connection.ask(self._to_bus("AddMatch", rule), timeout_s=self._call_timeout_s)
+            await connection.ask(self._to_bus("AddMatch", rule), timeout_s=self.call_timeout_s)
         await self._find_manager(connection)
-        await connection.ask(_subscribe(), timeout_s=self._call_timeout_s)
+        await connection.ask(_subscribe(), timeout_s=self.call_timeout_s)
         await self._listener.restore(connection)
         if not self._manager_present.is_set():
             raise unavailable(self._address, "the manager left the bus")
@@ -233,7 +233,7 @@ class SystemdBus:
     async def _find_manager(self, connection: Connection) -> None:
         """Learn the manager's unique name, once it has one."""
         call = self._to_bus("GetNameOwner", MANAGER_NAME, returns="s")
-        (reply,) = await connection.call([call], timeout_s=self._call_timeout_s)
+        (reply,) = await connection.call([call], timeout_s=self.call_timeout_s)
         if reply.error_name in ABSENT:
             await self._wait_for_manager(ARRIVAL_TIMEOUT_S)
         elif self._manager is None:  # else a signal brought newer news

@@ -7,11 +7,12 @@ next one. systemd counts the references of each connection, so each unit is refe
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import HeroError, NotFound, OperationTimeout, SystemdRefused, SystemdUnavailable
 
-from .bus import CALL_TIMEOUT_S, MANAGER_INTERFACE, MANAGER_PATH
+from .bus import MANAGER_INTERFACE, MANAGER_PATH
 from .connection import Call
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from .bus import SystemdBus
     from .connection import Connection
+
+logger = logging.getLogger(__name__)
 
 
 class UnitReferences:
@@ -70,12 +73,21 @@ class UnitReferences:
         return True
 
     async def take_again(self, connection: Connection) -> None:
-        """Reference all units again, over a new connection."""
+        """Reference all units again, over a new connection; forget those that systemd does not let us reference.
+
+        Raises:
+            SystemdUnavailable: The connection, or the manager behind it, is gone again.
+            OperationTimeout: No reply in time.
+        """
         for name in sorted(self._names):
             try:
-                await connection.ask(_ref(name), timeout_s=CALL_TIMEOUT_S)
-            except (NotFound, SystemdRefused):
+                await connection.ask(_ref(name), timeout_s=self._bus.call_timeout_s)
+            except (SystemdUnavailable, OperationTimeout):  # no unit's fault: the connection is of no use
+                raise
+            except HeroError as exc:
+                # One unit must not keep the connection down for all others. Most often it, or its file, is gone.
                 self._names.discard(name)
+                logger.debug("no longer holding unit '%s': %s", name, exc)
 
     async def release(self, unit_name: str, *, has_failed: bool) -> None:
         """Forget a unit's failure and drop our reference: systemd unloads it, if it has ended, and its name is free."""

@@ -15,22 +15,15 @@ import pytest
 from hero_supervisor.errors import NotFound, OperationTimeout, SystemdRefused, SystemdUnavailable
 from hero_supervisor.systemd.connection import MAX_CALLS, MAX_EXCHANGES, Call, Connection
 from tests import systemd_fake_bus as fake
-from tests.systemd_fake_bus import FakeBus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from hero_supervisor.systemd.library import Library
+    from tests.systemd_fake_bus import FakeBus
 
 PING = Call("ping", "/", "a.b", "Ping")
-
-
-@pytest.fixture
-async def bus(tmp_path: Path) -> AsyncIterator[FakeBus]:
-    bus = await FakeBus(tmp_path).open()
-    yield bus
-    await bus.close()
 
 
 @pytest.fixture
@@ -191,6 +184,11 @@ async def test_a_call_is_the_first_to_notice_that_the_connection_was_cut(connect
     connection._bus._sock.shutdown(socket.SHUT_RDWR)
     with pytest.raises(SystemdUnavailable, match="cannot reach systemd over"):
         await connection.ask(PING, timeout_s=5)
+
+
+async def test_a_connection_is_lost_before_anybody_has_been_told(connection: Connection) -> None:
+    connection._bus._finalize(OSError("gone"))  # what the library does first
+    assert connection.loss is not None
 
 
 async def test_a_call_right_after_closing_is_refused(connection: Connection) -> None:

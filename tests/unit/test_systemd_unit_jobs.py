@@ -78,6 +78,18 @@ async def test_an_early_result_is_not_kept_for_a_later_unit_job_of_the_same_path
     assert await task == "canceled"
 
 
+async def test_an_early_result_is_dropped_once_it_was_taken(jobs: UnitJobs) -> None:
+    async def ask() -> str:
+        jobs.on_removed(JOB, "failed")
+        return JOB
+
+    assert await jobs.outcome(ask, purpose="start", timeout_s=5) == "failed"
+    (task,) = await waiting(jobs)
+    assert not task.done()
+    jobs.on_removed(JOB, "done")
+    assert await task == "done"
+
+
 async def test_a_signal_without_a_reply_leaves_the_call_to_fail(jobs: UnitJobs) -> None:
     async def ask() -> str:
         jobs.on_removed(JOB, "done")
@@ -105,6 +117,7 @@ async def test_losing_the_bus_fails_every_waiter(jobs: UnitJobs) -> None:
     jobs.on_loss(unavailable("unix:path=/x", "gone"))
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {SystemdUnavailable}
+    assert len(set(map(id, outcomes))) == 3  # each its own: one raised three times collects three tracebacks
 
 
 async def test_a_result_that_came_before_the_loss_counts(jobs: UnitJobs) -> None:

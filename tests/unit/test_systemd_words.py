@@ -8,7 +8,7 @@ import pytest
 
 from hero_supervisor import errors
 from hero_supervisor.systemd.refusals import refusal
-from hero_supervisor.systemd.start_failures import EXIT_STATUSES, fault_of_program, start_failure
+from hero_supervisor.systemd.start_failures import EXIT_STATUSES, fault_of_program, start_failure, was_started
 from hero_supervisor.systemd.unit_status import unit_path
 from hero_supervisor.unit import Property, TransientUnit, UnitStatus, exec_start
 
@@ -139,3 +139,27 @@ def test_a_bare_program_name_is_looked_up_by_systemd() -> None:
 def test_no_exit_status_of_systemd_is_unnamed_between_the_first_and_the_last() -> None:
     unused = {221, 223, 234}  # CONFIRM needs a console; the others were never given out
     assert set(range(200, 245)) - set(EXIT_STATUSES) == unused
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "is_started"),
+    [
+        ("exec", {"active_state": "active", "result": "success"}, True),
+        ("exec", {"active_state": "activating"}, True),
+        ("exec", {"exec_main_code": 1, "exec_main_status": 1}, True),
+        ("exec", {"exec_main_code": 2, "exec_main_status": 9, "result": "signal"}, True),
+        ("exec", {"exec_main_code": 1, "exec_main_status": 203}, False),
+        ("exec", {"active_state": "activating", "exec_main_code": 1, "exec_main_status": 203}, False),
+        ("exec", {"exec_main_code": 1, "exec_main_status": 1, "result": "timeout"}, False),
+        ("exec", {"active_state": "activating", "result": "resources"}, False),
+        ("exec", {"result": "success"}, False),
+        ("notify", {"exec_main_code": 1, "exec_main_status": 1}, False),
+        ("notify", {"active_state": "active", "result": "success"}, False),
+    ],
+)
+def test_a_unit_was_started_when_its_type_is_exec_and_its_program_ran(
+    kind: str, values: dict[str, Any], is_started: bool
+) -> None:
+    unit = TransientUnit("a.service", (Property("Type", "s", kind),), 5, 5)
+    found = {"active_state": "failed", "result": "exit-code", **values}
+    assert was_started(unit, UnitStatus("a.service", **found)) is is_started
