@@ -177,12 +177,17 @@ class Load:
             "roll": lambda: rpc.call("roll_runner", [id]),
             "update": lambda: rpc.call("update_runner", {"runner": self._changed(id, rng)}),
             "scale": lambda: rpc.call("scale_runner", {"runner": id, "instances": rng.randint(0, 3)}),
+            "remove": lambda: rpc.call("remove_runner", [id]),
         }
         while not self._is_over.is_set():
             name = rng.choice(list(calls))
             try:
+                if id not in rpc.call("list_runners"):  # the service was killed when it had been removed
+                    rpc.call("add_runner", self._changed(id, rng))
                 answer = calls[name]()
                 problem = self._false_outcome(name, answer)
+                if name == "remove":
+                    rpc.call("add_runner", {**self._changed(id, rng), "autostart": True})
             except ServiceUnreachable:
                 return
             except RpcError as exc:
