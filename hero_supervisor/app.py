@@ -83,7 +83,12 @@ class SupervisorApp:
         """
         with contextlib.closing(listen(self._bind_address, self._port)) as sock, self._signals():
             notify("STATUS=connecting to systemd and Redis")
-            async with self._supervisor, self._serving(sock), _beside(_feed_watchdog(), self._apply_at_hangup()):
+            async with (
+                self._supervisor,
+                self._serving(sock),
+                # Without supervision the service is no use: it ends, and systemd starts it again.
+                _beside(self._supervisor.supervise(), _feed_watchdog(), self._apply_at_hangup()),
+            ):
                 host, port = sock.getsockname()[:2]
                 notify("READY=1", f"STATUS=listening on {host} port {port}")
                 logger.info("listening on %s port %d", host, port)

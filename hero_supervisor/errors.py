@@ -25,6 +25,7 @@
     │  ├─ SystemdUnavailable
     │  ├─ RedisUnavailable
     │  ├─ JournalUnavailable
+    │  ├─ StateUnavailable
     │  └─ AddressUnavailable
     ├─ CorruptRecord
     ├─ SystemdRefused
@@ -211,6 +212,12 @@ class JournalUnavailable(Unavailable):
     """The journal cannot be read."""
 
     kind = "journal-unavailable"
+
+
+class StateUnavailable(Unavailable):
+    """The state directory cannot be written to."""
+
+    kind = "state-unavailable"
 
 
 class AddressUnavailable(Unavailable):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from .errors import CorruptRecord, Fault, InvalidSettings, StateLocked
+from .errors import CorruptRecord, Fault, InvalidSettings, StateLocked, StateUnavailable
 from .runner import Runner
 
 if TYPE_CHECKING:
@@ -148,7 +148,11 @@ class StateDirectory:
         return {stored.definition.id: stored for stored in content.runners}
 
     async def save(self, runners: Mapping[str, StoredRunner]) -> None:
-        """Replace what is stored, and return when it is on disk. Saves that meet share one replacement."""
+        """Replace what is stored, and return when it is on disk. Saves that meet share one replacement.
+
+        Raises:
+            StateUnavailable: It cannot be written; what was stored before still is.
+        """
         self._asked += 1
         number = self._asked
         async with self._saving:
@@ -157,7 +161,11 @@ class StateDirectory:
             number = self._asked
             content = _Content(runners=list(runners.values()))
             data = msgspec.json.format(msgspec.json.encode(content), indent=2)
-            await _to_the_end(asyncio.to_thread(self._replace, self.path / "runners.json", data))
+            try:
+                await _to_the_end(asyncio.to_thread(self._replace, self.path / "runners.json", data))
+            except OSError as exc:
+                text = f"cannot write to the state directory {self.path}: {exc.strerror or exc}"
+                raise StateUnavailable(text, hint="is its disk full?") from exc
             self._done = number
 
     def write_environment(self, variables: Mapping[str, str]) -> None:

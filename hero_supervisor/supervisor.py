@@ -84,6 +84,7 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
             self._registry, self._instances, self._dependencies, self._health, self._calendar, processes, site
         )
         self._bulk = BulkOperations()
+        self._supervising: asyncio.Task[None] | None = None
         self._opened = AsyncExitStack()
         self._client: JobClient | None = None
 
@@ -120,7 +121,7 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
             await self._adopt()
             await self._exits.open()
             stack.push_async_callback(self._exits.close)
-            await stack.enter_async_context(_running(self._reconciler.run(), name="reconciler"))
+            self._supervising = await stack.enter_async_context(_running(self._reconciler.run(), name="reconciler"))
             stack.push_async_callback(self._health.aclose)
             stack.push_async_callback(self._bulk.aclose)
             if self._declared:
@@ -131,6 +132,13 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
     async def close(self) -> None:
         """Disconnect from everything and leave runners running."""
         await self._opened.aclose()
+
+    async def supervise(self) -> None:
+        """Wait until supervision ends, which it does by ``close``, or by a fault of ours, which is raised."""
+        if self._supervising is not None:
+            await asyncio.wait([self._supervising])
+            if not self._supervising.cancelled():
+                self._supervising.result()
 
     @asynccontextmanager
     async def _connect_redis(self) -> AsyncIterator[JobClient]:
@@ -202,11 +210,11 @@ async def _wait_for_redis(client: JobClient) -> None:
 
 
 @asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
+async def _running(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[asyncio.Task[None]]:
     """Do some work beside the block, at most until its end."""
     task = asyncio.create_task(work, name=name)
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         await asyncio.wait([task])

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
-from hero_supervisor.errors import RunnerExists, RunnerNotFound
+from hero_supervisor.errors import RunnerExists, RunnerNotFound, StateUnavailable
 from hero_supervisor.state import Desired, StoredRunner
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Registry:
         stored = self._runners.pop(runner)
         try:
             await self._state.save(self._runners)
-        except OSError:
+        except StateUnavailable:
             self._runners[runner] = stored
             raise
 
@@ -113,7 +113,7 @@ class Registry:
             return
         try:
             await self._state.save(self._runners)
-        except OSError:
+        except StateUnavailable:
             # What is not on disk must not look as if it were, or the same call again would have nothing to do.
             for id in changed:
                 self._runners.pop(id)

@@ -29,6 +29,7 @@ CODES: Final[dict[type[Exception], int]] = {
     errors.SystemdUnavailable: -32020,
     errors.RedisUnavailable: -32021,
     errors.JournalUnavailable: -32022,
+    errors.StateUnavailable: -32023,
     errors.PermissionDenied: -32030,
     errors.CorruptRecord: -32040,
     errors.HeroError: -32000,

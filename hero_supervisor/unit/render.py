@@ -40,6 +40,9 @@ _RESTART_WORDS: Final = {
     RestartPolicy.NEVER: "no",
 }
 
+#: Longest pause before a restart by systemd while the supervisor makes the slow ones.
+SLOW_DELAY_S: Final = 0.1
+
 #: Ends by these signals are no failures for systemd; for another stop signal it has to be told. Source:
 #: systemd.service(5).
 _CLEAN_SIGNALS: Final = frozenset({"SIGHUP", "SIGINT", "SIGTERM"})
@@ -115,7 +118,8 @@ def _process(runner: Runner, site: Site, queue: str, instance: int) -> Iterable[
 
 def _restarts(runner: Runner, burst: int | None) -> Iterable[Property]:
     yield Property("Restart", "s", _RESTART_WORDS[runner.restart])
-    yield duration("RestartUSec", runner.restart_delay_s)
+    # systemd waits once more before it sees that the limit is hit: with a burst of 1 that is no restart, only a delay.
+    yield duration("RestartUSec", runner.restart_delay_s if burst != 1 else min(runner.restart_delay_s, SLOW_DELAY_S))
     yield duration("StartLimitIntervalUSec", runner.backoff.stable_after_s)
     yield Property("StartLimitBurst", "u", burst or runner.backoff.fast_retries + 1)
 

@@ -93,6 +93,7 @@ async def test_pauses_grow_and_a_slow_retry_is_one_start(supervisor: Supervisor,
         await starts(units, number)
         times.append(asyncio.get_running_loop().time() - began)
     assert [property_of(units, number, "StartLimitBurst") for number in range(4)] == [6, 1, 1, 1]
+    assert [property_of(units, number, "RestartUSec") for number in range(2)] == [1_000_000, 100_000]
     assert times[0] < times[1] < times[2]
 
 

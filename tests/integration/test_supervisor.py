@@ -10,6 +10,7 @@ import pytest
 
 from hero_supervisor import errors
 from hero_supervisor.builder import SupervisorBuilder
+from hero_supervisor.engine.reconcile import Reconciler
 from hero_supervisor.job import Job, JobStatus
 from hero_supervisor.records import ExitReason, RunnerState
 from hero_supervisor.runner import Executor, Runner
@@ -232,3 +233,23 @@ async def test_exits_are_those_of_a_runner_that_is_known(supervisor: Supervisor)
     assert await supervisor.get_runner_exits("a") == []
     with pytest.raises(errors.RunnerNotFound):
         await supervisor.get_runner_exits("nobody")
+
+
+async def test_a_fault_in_the_loop_is_raised_to_who_waits_for_supervision(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Reconciler, "run", fail)
+    async with await build().build() as supervisor:
+        with pytest.raises(ZeroDivisionError):
+            await supervisor.supervise()
+
+
+async def test_supervision_ends_with_the_supervisor(build: Build) -> None:
+    async with await build().build() as supervisor:
+        supervising = asyncio.create_task(supervisor.supervise())
+        await asyncio.sleep(0)
+        assert not supervising.done()
+    await supervising

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hero_supervisor.engine.registry import Registry
+from hero_supervisor.errors import StateUnavailable
 from hero_supervisor.runner import Runner
 from hero_supervisor.state import Desired, StateDirectory
 
@@ -27,15 +28,15 @@ async def test_what_could_not_be_written_down_has_not_happened_and_can_be_tried_
     registry = Registry(state)
     with monkeypatch.context() as context:
         context.setattr(state, "_replace", _full)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(StateUnavailable, match="no space"):
             await registry.add(RUNNER, is_declared=False)
     assert "a" not in registry
     await registry.add(RUNNER, is_declared=False)
     with monkeypatch.context() as context:
         context.setattr(state, "_replace", _full)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(StateUnavailable, match="no space"):
             await registry.want("a", Desired.RUNNING)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(StateUnavailable, match="no space"):
             await registry.remove("a")
     assert registry.get("a").desired is Desired.STOPPED
     await registry.want("a", Desired.RUNNING)
