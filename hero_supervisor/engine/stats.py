@@ -9,8 +9,6 @@ from msgspec.structs import asdict
 from hero_supervisor.cgroup import CgroupSampler
 from hero_supervisor.records import InstanceStats, RunnerStats, Usage
 
-from .instances import together
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -36,7 +34,7 @@ class StatsReader:
         Raises:
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        looks = await together([self._instances.look(runner) for runner in runners])
+        looks = await self._instances.look_at_all(runners)
         usages = iter(await self._cgroups.sample([unit for units in looks for unit in units]))
         return [
             runner_stats(runner.id, [instance_stats(runner.id, *each, next(usages)) for each in enumerate(units, 1)])

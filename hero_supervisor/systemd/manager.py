@@ -400,7 +400,7 @@ class SystemdManager:
             job_result = await self._jobs.outcome(ask, purpose=purpose, timeout_s=timeout_s)
             if job_result not in {"failed", UNSEEN} or not await self._was_misread(unit):
                 break
-            await self._references.release(unit.name, has_failed=True)
+            await self._release(unit.name, has_failed=True)
         return job_result
 
     async def _was_misread(self, unit: TransientUnit) -> bool:
