@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,16 @@ if TYPE_CHECKING:
     from tests.systemd_fake_bus import FakeBus
 
 PING = Call("ping", "/", "a.b", "Ping")
+
+
+@pytest.fixture(autouse=True)
+async def nothing_fails_unseen() -> AsyncIterator[None]:
+    """Fail a test after which asyncio says that nobody looked at an error."""
+    said: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(str(context)))
+    yield
+    gc.collect()
+    assert said == []
 
 
 @pytest.fixture
