@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 JOB = "/org/freedesktop/systemd1/job/7"
 UNIT = TransientUnit("a.service", (exec_start(("/bin/true",)), *lifetime(start_timeout_s=5, stop_timeout_s=5)), 5, 5)
+#: How systemd lists that unit.
+ROW = ["a.service", "", "loaded", "active", "running", "", "/u", 0, "", "/"]
 
 NO_REPLY = "org.freedesktop.DBus.Error.NoReply"
 ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"

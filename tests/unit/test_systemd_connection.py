@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hero_supervisor.errors import NotFound, OperationTimeout, SystemdRefused, SystemdUnavailable
+from hero_supervisor.systemd import connection as connection_module
 from hero_supervisor.systemd.connection import MAX_CALLS, MAX_EXCHANGES, Call, Connection
 from tests import systemd_fake_bus as fake
 
@@ -24,6 +26,16 @@ if TYPE_CHECKING:
     from tests.systemd_fake_bus import FakeBus
 
 PING = Call("ping", "/", "a.b", "Ping")
+
+
+@pytest.fixture(autouse=True)
+async def nothing_fails_unseen() -> AsyncIterator[None]:
+    """Fail a test after which asyncio says that nobody looked at an error."""
+    said: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(str(context)))
+    yield
+    gc.collect()
+    assert said == []
 
 
 @pytest.fixture
@@ -100,8 +112,10 @@ async def test_a_bus_that_sends_an_endless_line_is_given_up(tmp_path: Path, libr
         await reader.read()
 
     async with listening(tmp_path / "bus", babble) as address:
+        began = time.monotonic()
         with pytest.raises(SystemdUnavailable):
             await Connection.open(library, address, lambda _: None, timeout_s=30)
+        assert time.monotonic() - began < 10  # it was not the deadline
 
 
 async def test_a_bus_that_accepts_and_says_nothing_is_given_up(tmp_path: Path, library: Library) -> None:
@@ -195,6 +209,20 @@ async def test_a_call_right_after_closing_is_refused(connection: Connection) -> 
     await connection.close()
     with pytest.raises(SystemdUnavailable):
         await ask(connection)
+
+
+async def test_closing_does_not_wait_for_a_library_that_never_sees_the_end(
+    bus: FakeBus, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connection._bus, "disconnect", lambda: None)
+    bus.never("Ping")
+    call = asyncio.create_task(ask(connection, timeout_s=30))
+    await bus.called("Ping")
+    async with asyncio.timeout(5):
+        await connection.close()
+        with pytest.raises(SystemdUnavailable):
+            await call
 
 
 async def test_losing_the_connection_fails_all_calls_at_once(bus: FakeBus, connection: Connection) -> None:

@@ -16,6 +16,7 @@ from tests.unit.conftest import (
     ACCESS_DENIED,
     JOB,
     NO_SUCH_UNIT,
+    ROW,
     UNIT,
     UNIT_EXISTS,
     News,
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from tests.systemd_fake_bus import FakeBus
 
 BAD_UNIT_SETTING = "org.freedesktop.systemd1.BadUnitSetting"
-
-#: How systemd lists a unit.
-ROW = ["a.service", "", "loaded", "active", "running", "", "/u", 0, "", "/"]
 
 
 async def test_a_unit_is_referenced_once(bus: FakeBus, manager: SystemdManager) -> None:

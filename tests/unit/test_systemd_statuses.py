@@ -10,39 +10,30 @@ import pytest
 from hero_supervisor import errors
 from hero_supervisor.systemd import SystemdManager
 from hero_supervisor.systemd.status_cache import StatusCache
-from hero_supervisor.unit import TransientUnit, UnitStatus, exec_start, lifetime
+from hero_supervisor.unit import UnitStatus
 from tests import systemd_fake_bus as fake
 from tests.redis_fixtures import eventually
-from tests.systemd_fake_bus import FakeBus
+from tests.unit.conftest import ROW, UNIT, ended, queued, starts_with
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from hero_supervisor.systemd.library import Library
-
-JOB = "/org/freedesktop/systemd1/job/7"
-UNIT = TransientUnit("a.service", (exec_start(("/bin/true",)), *lifetime(start_timeout_s=5, stop_timeout_s=5)), 5, 5)
-ROW = ["a.service", "", "loaded", "active", "running", "", "/u", 0, "", "/"]
+    from tests.systemd_fake_bus import FakeBus
 
 
 @pytest.fixture
-async def bus(tmp_path: Path) -> AsyncIterator[FakeBus]:
-    bus = await FakeBus(tmp_path).open()
-    bus.answers["StartTransientUnit"] = lambda call: [fake.reply(call, "o", JOB), fake.job_removed(JOB)]
+def bus(bus: FakeBus) -> FakeBus:
+    """A bus on which unit jobs end at once."""
+    starts_with(bus, queued, ended)
     bus.answers["StopUnit"] = bus.answers["StartTransientUnit"]
     bus.answers["ListUnitsByPatterns"] = lambda call: [fake.reply(call, "a(ssssssouso)", [ROW])]
-    yield bus
-    await bus.close()
+    return bus
 
 
 @pytest.fixture
-async def manager(bus: FakeBus, library: Library) -> AsyncIterator[SystemdManager]:
+async def manager(bus: FakeBus, manager: SystemdManager) -> SystemdManager:
     """A manager that has started a unit."""
-    async with SystemdManager(address=bus.address, library=library, call_timeout_s=1) as manager:
-        await manager.start(UNIT)
-        bus.calls.clear()
-        yield manager
+    await manager.start(UNIT)
+    bus.calls.clear()
+    return manager
 
 
 def changed(pid: int, *, sender: str = fake.MANAGER_NAME, service: str = "a", interface: str = "Service") -> Any:
