@@ -4,7 +4,7 @@ It is level-triggered: whatever makes it look at a runner, it asks systemd for t
 What makes it look:
 
 - a main process ended, or the bus connection was lost and is back, or systemd reloaded (``UnitWatcher``);
-- a time it has set itself has come: a retry is due, or a unit may be forgiven;
+- a time it has set itself has come: a retry is due, a unit may be forgiven, or is old enough;
 - a sweep every ten seconds, one call for all units, in case news was lost.
 
 systemd restarts what fails by itself, also while we are away. What is left for us: units that systemd has given up
@@ -253,7 +253,8 @@ class Reconciler:
         except UnitFailed:
             await self._instances.stop(runner, [unit.name], reason=ExitReason.UNHEALTHY)
             raise
-        self._look_at(runner.id, time.monotonic())  # for its age
+        if runner.max_age_s or runner.restart_calendar:
+            self._look_at(runner.id, time.monotonic())
         return unit
 
     # -- the loop ------------------------------------------------------------------------------------------------
@@ -343,6 +344,8 @@ class Reconciler:
         if runner.id in self._stops:
             await self.stop(runner)
             return
+        if stored.desired is not Desired.RUNNING:
+            return  # what runs all the same drains, or has been started by somebody else
         units = await self._instances.look(runner)
         self._health.follow(runner, units)
         verdicts = [self._verdict(stored, unit) for unit in units]

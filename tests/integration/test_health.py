@@ -227,6 +227,15 @@ async def test_an_instance_is_replaced_at_its_age(
     await supervisor.stop_runner("a")
 
 
+async def test_what_drains_is_not_replaced_at_its_age(supervisor: Supervisor, units: InMemoryProcessManager) -> None:
+    await supervisor.add_runner(runner(max_age_s=0.3, drain_signal="SIGUSR1"))
+    await supervisor.start_runner("a")
+    with pytest.raises(errors.OperationTimeout):
+        await supervisor.drain_runner("a", timeout=0.8)
+    assert len(units.started) == 1
+    await supervisor.stop_runner("a")
+
+
 async def test_an_instance_is_replaced_when_its_calendar_says_so(
     supervisor: Supervisor, units: InMemoryProcessManager
 ) -> None:
