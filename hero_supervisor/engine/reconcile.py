@@ -98,8 +98,8 @@ class Reconciler:
         self._interrupted: Counter[str] = Counter()
         #: Runners of which a stop has not been seen to succeed.
         self._stops: set[str] = set()
-        #: Names of the units that the last sweep found.
-        self._loaded: tuple[str, ...] = ()
+        #: By runner, the names of the units that the last sweep found.
+        self._loaded: dict[str, list[str]] = {}
         self._wake = asyncio.Event()
 
     # -- news ----------------------------------------------------------------------------------------------------
@@ -314,7 +314,9 @@ class Reconciler:
             await asyncio.sleep(SWEEP_S)
 
     def _note_unsettled(self, states: dict[str, str]) -> None:
-        self._loaded = tuple(states)
+        self._loaded = {}
+        for name in states:
+            self._loaded.setdefault(self._site.runner_id(name), []).append(name)
         for runner in self._registry:
             if not self._is_settled(self._registry.get(runner), states):
                 self._look_at(runner, time.monotonic())
@@ -331,7 +333,7 @@ class Reconciler:
     def _surplus(self, runner: Runner) -> list[str]:
         """Return the units of a runner beyond its instances: a change was broken off, or made while we were away."""
         wanted = self._instances.names(runner) if runner.instances else []
-        return [name for name in self._loaded if self._site.runner_id(name) == runner.id and name not in wanted]
+        return [name for name in self._loaded.get(runner.id, ()) if name not in wanted]
 
     # -- one runner ----------------------------------------------------------------------------------------------
 
