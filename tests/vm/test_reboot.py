@@ -50,7 +50,8 @@ def ready(virtual_machine: None) -> None:
 @pytest.mark.boot(1)
 def test_one_runner_runs_and_another_is_stopped_before_the_reboot() -> None:
     for runner in ("started", "stopped"):
-        call("add_runner", {"id": runner, "executor": "shell"})
+        # Trusted, because the project may be where other users cannot go.
+        call("add_runner", {"id": runner, "executor": "shell", "sandbox": "trusted"})
         assert call("start_runner", [runner])["status"] == "running"
     assert call("stop_runner", ["stopped"])["status"] == "stopped"
     JOB_ID.write_text(call("queue_job_to_runner", {"runner": "stopped", "job": {"payload": "echo kept"}}))
