@@ -74,3 +74,5 @@ def _value_faults(path: str, value: ExtraValue, wanted: ExtraProperty) -> Iterab
     else:
         for index, each in enumerate(value):
             yield from schema.path_faults(f"{path}[{index}]", each)
+            if wanted.signature == "a(ssbt)" and not {"'", '"'}.isdisjoint(each):
+                yield Fault(f"{path}[{index}]", "must not contain quotes: systemd 257 takes it for another path")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .errors import Fault
-from .unit.sandbox import executor_paths, has_dynamic_user, is_hidden, sandbox_of
+from .unit.sandbox import executor_paths, has_dynamic_user, is_hidden, is_within, sandbox_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,13 +21,23 @@ if TYPE_CHECKING:
     from .unit import Capabilities, Site
 
 
+#: From this version on the empty /root of ``ProtectHome=tmpfs`` is open to nobody else (measured: 257 is, 252 is not).
+CLOSED_ROOT_VERSION: Final = 257
+
+
 def reach_faults(runner: Runner, site: Site, capabilities: Capabilities) -> Iterable[Fault]:
     """Yield a fault if a runner's dynamic user cannot execute its program. Looks at files."""
     if not has_dynamic_user(runner, site, capabilities):
         return
+    sandbox = sandbox_of(runner, site)
     needed = executor_paths() if runner.executor else runner.command[:1]
     # What the sandbox hides is either mounted back, without the directories above it, or a fault of its own.
-    visible = [path for path in needed if path.startswith("/") and not is_hidden(path, sandbox_of(runner, site))]
+    below_root = [path for path in needed if is_within(path, "/root") and is_hidden(path, sandbox)]
+    if below_root and capabilities.version >= CLOSED_ROOT_VERSION:
+        text = f"its dynamic user cannot reach {below_root[0]}: this systemd keeps the /root that it shows closed"
+        yield Fault("sandbox", f"{text}; set sandbox to 'default' or 'trusted', or name a user who can")
+        return
+    visible = [path for path in needed if path.startswith("/") and not is_hidden(path, sandbox)]
     for path in visible:
         obstacle = closed_part(path)
         if obstacle is not None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from hero_supervisor.errors import CommandNotExecutable
 from hero_supervisor.limits import Limits, LogRate
+from hero_supervisor.reachability import reach_faults
 from hero_supervisor.restart import Backoff
 from hero_supervisor.runner import Runner
 from hero_supervisor.systemd import SystemdManager
@@ -301,8 +303,17 @@ async def test_instances_of_a_runner_share_its_user_and_its_state_directory(star
 
 
 @pytest.mark.parametrize("sandbox", ["default", "strict"])
-async def test_the_bundled_runner_starts_in_a_sandbox_wherever_it_is_installed(start: Start, sandbox: str) -> None:
-    status = await start({"command": [], "executor": "shell", "sandbox": sandbox})
+async def test_the_bundled_runner_starts_in_a_sandbox_wherever_it_is_installed_or_it_is_told(
+    start: Start, site: Site, bus_address: str, sandbox: str
+) -> None:
+    definition = {"command": [], "executor": "shell", "sandbox": sandbox}
+    async with SystemdManager(user=IS_USER, address=bus_address) as manager:
+        capabilities = manager.capabilities
+    if list(reach_faults(Runner.from_data({"id": "a"} | definition), site, capabilities)):
+        with pytest.raises(CommandNotExecutable):
+            await start(definition)
+        return
+    status = await start(definition)
     words = Path(f"/proc/{status.main_pid}/cmdline").read_bytes().split(b"\0")
     assert b"hero_supervisor.worker" in words
     # It tries to reach the Redis of its URL, so its package was found.
@@ -389,7 +400,8 @@ async def test_paths_are_the_same_after_systemd_has_reloaded_their_units(
     properties = ("BindReadOnlyPaths", "InaccessiblePaths", "ReadOnlyPaths", "ReadWritePaths")
     units = {}
     for number, each in enumerate(properties):
-        extra = {each: [str(path), "/usr/games"]}
+        # Quotes are refused in that one.
+        extra = {each: ["/usr/games", *([] if each == "BindReadOnlyPaths" and name in {'a"b', "a'b"} else [str(path)])]}
         units[each] = (await start({"id": f"p{number}", "extra_properties": extra, "sandbox": "default"})).name
     before = {each: _on_the_bus(unit, each) for each, unit in units.items()}
     systemctl("daemon-reload")

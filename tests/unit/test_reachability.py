@@ -85,6 +85,19 @@ def test_only_a_dynamic_user_may_be_unable_to_reach_a_program(
         assert "user" in faults[0].message
 
 
+@pytest.mark.parametrize(
+    ("version", "sandbox", "is_refused"),
+    [(252, "strict", False), (257, "strict", True), (257, "trusted", False)],
+)
+def test_the_root_that_a_strict_sandbox_shows_is_closed_by_newer_systemds(
+    monkeypatch: pytest.MonkeyPatch, version: int, sandbox: str, *, is_refused: bool
+) -> None:
+    monkeypatch.setattr(reachability, "executor_paths", lambda: ("/root/venv",))
+    runner = Runner.from_data({"id": "a", "executor": "python", "sandbox": sandbox})
+    faults = list(reach_faults(runner, SITE, Capabilities(version=version)))
+    assert [fault.path for fault in faults] == ["sandbox"] * is_refused
+
+
 def test_the_bundled_runner_needs_the_interpreter_and_this_package(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(reachability, "closed_part", asked.append)

@@ -155,6 +155,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("extra_properties", {"Nice": True}, "extra_properties.Nice"),
     ("extra_properties", {"Nice": {}}, "extra_properties.Nice"),
     ("extra_properties", {"PrivateNetwork": 1}, "extra_properties.PrivateNetwork"),
+    ("extra_properties", {"BindReadOnlyPaths": ["/x", "/a'b"]}, "extra_properties.BindReadOnlyPaths[1]"),
     ("extra_properties", {"ReadOnlyPaths": "/x"}, "extra_properties.ReadOnlyPaths"),
     ("extra_properties", {"ReadOnlyPaths": ["/x", "-/y"]}, "extra_properties.ReadOnlyPaths[1]"),
     ("extra_properties", {"ReadOnlyPaths": ["/x"] * 65}, "extra_properties.ReadOnlyPaths"),
