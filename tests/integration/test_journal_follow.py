@@ -75,7 +75,14 @@ def make(make_unit: MakeUnit, unit_prefix: str) -> Callable[..., TransientUnit]:
 def followers() -> list[int]:
     """Return the processes of ours that follow the journal."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [int(pid) for pid in children if b"--follow" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [int(pid) for pid in children if b"--follow" in _command_line(pid)]
+
+
+def _command_line(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""  # it has ended since it was listed
 
 
 async def started(but_not: Sequence[int] = ()) -> None:
