@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import UnitExists
 from hero_supervisor.records import ExitReason
+from hero_supervisor.together import together
 from hero_supervisor.unit import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-    from typing import Any
+    from collections.abc import Callable, Sequence
 
     from hero_supervisor.ports import ExitSource, ProcessManager
     from hero_supervisor.runner import Runner
     from hero_supervisor.unit import Site, TransientUnit, UnitStatus
-
-T = TypeVar("T")
 
 #: Why we stop an instance that is started again right after.
 _OWN_CAUSES: Final = frozenset({ExitReason.REPLACED, ExitReason.MAX_AGE, ExitReason.UNHEALTHY})
@@ -114,18 +111,3 @@ class Instances:
         every = [name for of_runner in names for name in of_runner]
         statuses = iter(await self._processes.statuses(every, pattern=self._site.unit_name("*")))
         return [[next(statuses) for _ in of_runner] for of_runner in names]
-
-
-async def together(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run coroutines side by side and return their results.
-
-    Raises:
-        BaseException: The first that one of them raised, when all have ended.
-    """
-    if len(coroutines) == 1:
-        return [await coroutines[0]]
-    results = await asyncio.gather(*coroutines, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if not isinstance(result, BaseException)]

@@ -35,10 +35,10 @@ from hero_supervisor.errors import (
 )
 from hero_supervisor.records import ExitReason
 from hero_supervisor.state import Desired
+from hero_supervisor.together import together
 from hero_supervisor.unit import UnitStatus
 
 from .changes import Changes
-from .instances import together
 from .retry import Retry, next_retry
 from .status import instance_status, runner_status
 from .verdict import Verdict, verdict

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import HeroError, JournalUnavailable
 from hero_supervisor.records import ExitReason, ExitRecord
+from hero_supervisor.together import together
 
 from .folder import ExitFolder, fold, identify
 from .journal import ExitJournal
@@ -260,10 +261,7 @@ class ExitWatcher:
                 self._statuses[run.invocation_id] = status
 
     async def _record(self, runs: Iterable[Run]) -> None:
-        made = await asyncio.gather(*map(self._record_of, runs), return_exceptions=True)
-        if failed := next((each for each in made if isinstance(each, BaseException)), None):
-            raise failed
-        records = [each for each in made if isinstance(each, ExitRecord)]
+        records = [record for record in await together([self._record_of(run) for run in runs]) if record is not None]
         new = [record for record in records if self._store.get(record.invocation_id) is None]
         await self._store.add(records, position=self._folder.position)
         for record in new:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from hero_supervisor.engine.instances import together
 from hero_supervisor.errors import Conflict, Fault, InvalidInput, NotFound
 from hero_supervisor.runner import RunnerId
+from hero_supervisor.together import together
 
 from .parts import Parts
 

@@ -24,7 +24,7 @@ import logging
 import re
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from hero_supervisor.errors import (
     Conflict,
@@ -34,6 +34,7 @@ from hero_supervisor.errors import (
     UnitExists,
     UnitFailed,
 )
+from hero_supervisor.together import together
 from hero_supervisor.unit import Capabilities, UnitStatus
 
 from .bus import CALL_TIMEOUT_S, MANAGER_INTERFACE, MANAGER_PATH, ManagerAbsent, SystemdBus, address_of
@@ -321,7 +322,7 @@ class SystemdManager:
         statuses = {name: self._known_status(name) for name in unit_names}
         if unknown := [name for name, status in statuses.items() if status is None]:
             loaded = await self.states(pattern)
-            read = await _all([self.status(name) for name in unknown if name in loaded])
+            read = await together([self.status(name) for name in unknown if name in loaded])
             statuses.update({status.name: status for status in read})
         return [statuses[name] or UnitStatus(name) for name in unit_names]
 
@@ -349,8 +350,8 @@ class SystemdManager:
             SystemdUnavailable: The connection is, or was, lost.
         """
         names = sorted(await self.states(pattern))
-        await _all([self._references.take(name) for name in names])
-        statuses = await _all([self.status(name) for name in names])
+        await together([self._references.take(name) for name in names])
+        statuses = await together([self.status(name) for name in names])
         return [status for status in statuses if status.name in self._references or status.is_running]
 
     # -- what the bus tells ----------------------------------------------------------------------------------------
@@ -532,12 +533,3 @@ _PING: Final = Call("ask whether systemd is there", MANAGER_PATH, "org.freedeskt
 
 def _to_manager(purpose: str, member: str, signature: str, *body: object, returns: str = "") -> Call:
     return Call(purpose, MANAGER_PATH, MANAGER_INTERFACE, member, signature, body, returns)
-
-
-async def _all(coroutines: Sequence[Any]) -> list[Any]:
-    """Run coroutines together and return their results; when one fails, the others have ended before it is raised."""
-    results = await asyncio.gather(*coroutines, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
