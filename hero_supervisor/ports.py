@@ -69,6 +69,9 @@ class ProcessManager(Protocol):
     async def states(self, pattern: str) -> dict[str, str]:
         """Return the active states of the loaded units whose names match a glob pattern, by name."""
 
+    async def is_shutting_down(self) -> bool:
+        """Return whether the manager stops all units, because the machine, or the user's session, ends."""
+
     async def adopt(self, pattern: str) -> list[UnitStatus]:
         """Take over the loaded units whose names match a glob pattern."""
 

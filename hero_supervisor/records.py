@@ -54,7 +54,8 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
 class RunnerStatus(InstanceStatus, frozen=True, kw_only=True):
     """A runner: of its instances the one that is worst off, and all of them."""
 
-    #: What is wanted of it: running, stopped, or ended when its run is over for good.
+    #: What is wanted of it: running, stopped, drained (to finish its jobs and stop), or ended when its run is over for
+    #: good.
     desired: str
     #: All instances, by number.
     instances: tuple[InstanceStatus, ...]
@@ -146,6 +147,7 @@ class Verb(StrEnum):
     ROLL = "roll"
     REMOVE = "remove"
     DRAIN = "drain"
+    RESET = "reset"
     RELOAD = "reload"
     SIGNAL = "signal"
     KILL = "kill"

@@ -3,7 +3,8 @@
 ::
 
     lock           held while a supervisor runs; contains its process id
-    runners.json   the definitions and the desired state
+    runners.json   the definitions, the desired state, and what has failed
+    node-id        tells this host from others that share its Redis
     runner.env     environment for every runner that other users may not read
     redis.conf     the password of the private Redis
     exits.jsonl    how the runs of the runners ended (``exits/store.py``)
@@ -18,18 +19,20 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import re
 import secrets
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from .errors import CorruptRecord, Fault, InvalidSettings, StateLocked, StateUnavailable
 from .runner import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
-    from pathlib import Path
 
 
 class Desired(StrEnum):
@@ -37,8 +40,21 @@ class Desired(StrEnum):
 
     RUNNING = "running"
     STOPPED = "stopped"
+    #: To take no more jobs, to finish those that it has, and then to be stopped.
+    DRAINED = "drained"
     #: It was wanted, and its run is over: it ended and its restart policy lets it be, or somebody stopped its unit.
     ENDED = "ended"
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """A unit that failed for good as far as systemd is concerned, and what we will do about it."""
+
+    #: The run that failed; empty when none came about.
+    invocation_id: str
+    #: How often in a row this has happened, from 1 up.
+    failures: int
+    #: When to start it again, in seconds since the epoch; ``None``: it has been given up.
+    due_at: float | None
 
 
 class StoredRunner(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,14 +66,22 @@ class StoredRunner(msgspec.Struct, frozen=True, kw_only=True):
     is_declared: bool = False
     #: The definition before, as long as instances may run that are not what the present one says.
     replaces: Runner | None = None
+    #: By unit name, what systemd has given up.
+    retries: dict[str, Retry] = {}
 
 
 class _Content(msgspec.Struct, frozen=True, kw_only=True):
     runners: list[StoredRunner]
     version: int = 1
+    #: The boot in which it was written: a reboot makes past failures forgotten.
+    boot_id: str = ""
 
 
 _VERSION: Final = 1
+_NODE_ID: Final = re.compile(r"([0-9a-f]{32})\n")
+_PASSWORD: Final = re.compile(r"requirepass ([0-9a-f]{48})\n")
+#: Another one after each boot. Source: random(4).
+_BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class StateDirectory:
@@ -92,10 +116,29 @@ class StateDirectory:
         return self.path / "redis.conf"
 
     def redis_password(self) -> str:
-        """Return the password of the private Redis, which is made once."""
-        if not self.redis_config.exists():
-            self._replace(self.redis_config, f"requirepass {secrets.token_hex(24)}\n".encode())
-        return self.redis_config.read_text().split()[1]
+        """Return the password of the private Redis, which is made once; raises like ``node_id``."""
+        return self._made_once(self.redis_config, f"requirepass {secrets.token_hex(24)}\n", _PASSWORD)
+
+    def node_id(self) -> str:
+        """Return the id of this host among those that share its Redis: 32 hexadecimal digits, made once.
+
+        Raises:
+            CorruptRecord: Its file is damaged.
+        """
+        return self._made_once(self.path / "node-id", f"{secrets.token_hex(16)}\n", _NODE_ID)
+
+    def _made_once(self, path: Path, content: str, pattern: re.Pattern[str]) -> str:
+        """Return what a pattern finds in a file, which is made with this content if it is not there.
+
+        Raises:
+            CorruptRecord: It is there, and the pattern finds nothing; it is left as it is.
+        """
+        if not path.exists():
+            self._replace(path, content.encode())
+        found = pattern.fullmatch(path.read_text(errors="replace"))
+        if found is None:
+            raise CorruptRecord(f"cannot read {path}: it is damaged", hint="restore it from a copy, or move it away")
+        return found[1]
 
     def open(self) -> None:
         """Create the directory if need be and take its lock.
@@ -145,7 +188,10 @@ class StateDirectory:
             raise CorruptRecord(f"cannot read {path}: {exc}", hint="restore it from a copy, or move it away") from exc
         if content.version != _VERSION:
             raise CorruptRecord(f"cannot read {path}: it has version {content.version}, this program knows {_VERSION}")
-        return {stored.definition.id: stored for stored in content.runners}
+        kept = content.runners
+        if content.boot_id != _boot_id():
+            kept = [replace(stored, retries={}) for stored in kept]
+        return {stored.definition.id: stored for stored in kept}
 
     async def save(self, runners: Mapping[str, StoredRunner]) -> None:
         """Replace what is stored, and return when it is on disk. Saves that meet share one replacement.
@@ -159,7 +205,7 @@ class StateDirectory:
             if self._done >= number:
                 return  # the one before us began after we had been asked, so it wrote what we want written
             number = self._asked
-            content = _Content(runners=list(runners.values()))
+            content = _Content(runners=list(runners.values()), boot_id=_boot_id())
             data = msgspec.json.format(msgspec.json.encode(content), indent=2)
             try:
                 await _to_the_end(asyncio.to_thread(self._replace, self.path / "runners.json", data))
@@ -180,6 +226,10 @@ class StateDirectory:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+def _boot_id() -> str:
+    return _BOOT_ID_FILE.read_text().strip()
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -16,13 +16,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Self
 
-from . import embedded_redis
 from .calendar import Calendar
 from .client import JobClient
 from .engine.bulk import BulkOperations
 from .engine.dependencies import Dependencies
 from .engine.health import HealthKeeper
 from .engine.instances import Instances
+from .engine.private_redis import PrivateRedis
 from .engine.probe_command import ProbeCommands
 from .engine.reconcile import Reconciler
 from .engine.registry import Registry
@@ -38,7 +38,7 @@ from .probing import Checker
 from .queue.keys import Keys
 from .runner import Runner
 from .settings import Manager, Secrets
-from .state import Desired, StateDirectory
+from .state import StateDirectory
 from .unit import Site
 
 logger = logging.getLogger(__name__)
@@ -69,9 +69,9 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
         self._processes = processes
         self._logs = logs
         self._exits = exits
-        self._manager = manager
         self._redis_url = redis_url
-        self._redis_password = ""
+        self._private_redis = PrivateRedis(processes, state, site.namespace, manager)
+        self._node_id = ""
         self._declared = tuple(declared)
         self._registry = Registry(state)
         self._instances = Instances(processes, site, exits, self._queue_of)
@@ -110,18 +110,20 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
         async with AsyncExitStack() as stack:
             self._state.open()
             stack.callback(self._state.close)
+            self._node_id = self._state.node_id()
             stack.push_async_callback(self._logs.close)
             self._registry.load()
             await self._processes.open()
             stack.push_async_callback(self._processes.close)
             self._processes.watch(self._reconciler)
             if not self._redis_url:
-                await self._start_redis()
+                await self._private_redis.open()
+                self._processes.watch(self._private_redis)
             self._state.write_environment({"HERO_REDIS_URL": self.redis_url})
             await self._adopt()
             await self._exits.open()
             stack.push_async_callback(self._exits.close)
-            self._supervising = await stack.enter_async_context(_running(self._reconciler.run(), name="reconciler"))
+            self._supervising = await stack.enter_async_context(_running(self._keep_up(), name="supervision"))
             stack.push_async_callback(self._health.aclose)
             stack.push_async_callback(self._bulk.aclose)
             if self._declared:
@@ -132,6 +134,12 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
     async def close(self) -> None:
         """Disconnect from everything and leave runners running."""
         await self._opened.aclose()
+
+    async def _keep_up(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._reconciler.run(), name="reconciler")
+            if not self._redis_url:
+                tasks.create_task(self._private_redis.run(), name="private-redis")
 
     async def supervise(self) -> None:
         """Wait until supervision ends, which it does by ``close``, or by a fault of ours, which is raised."""
@@ -147,36 +155,23 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
             yield client
 
     @property
+    def node_id(self) -> str:
+        """Id of this host among those that share its Redis, made once in the state directory; '' before ``open``."""
+        return self._node_id
+
+    @property
     def redis_url(self) -> str:
         """URL of the Redis in use; it may hold a password. That of the private one is good once this is open."""
-        return self._redis_url or embedded_redis.url(self._site.namespace, self._manager, self._redis_password)
-
-    async def _start_redis(self) -> None:
-        namespace = self._site.namespace
-        name = embedded_redis.unit_name(namespace)
-        if not self._state.redis_config.exists():
-            # One that runs without our password was started by a version that had none: it is started anew.
-            await self._processes.stop(name, timeout_s=embedded_redis.STOP_TIMEOUT_S)
-        self._redis_password = self._state.redis_password()
-        if not (await self._processes.status(name)).is_running:
-            program = embedded_redis.find_program()
-            unit = embedded_redis.render(
-                program, namespace, self._manager, self._state.redis_config, self._state.redis_path
-            )
-            await self._processes.start(unit)
+        return self._redis_url or self._private_redis.url
 
     async def _adopt(self) -> None:
-        """Take over the units that run. One that runs is meant to run, whatever the file says.
-
-        A start is written down while systemd starts the unit, so after a crash the file may be behind.
-        """
+        """Take over the units that run; the reconciler stops those of them that are not meant to."""
         for unit in await self._processes.adopt(self._site.unit_name("*")):
             runner = self._site.runner_id(unit.name)
             if runner not in self._registry:
                 logger.warning("unit %s belongs to no runner that is known here; it is left alone", unit.name)
             elif unit.is_running:
                 logger.info("adopted runner %s: unit %s, process %d", runner, unit.name, unit.main_pid)
-                await self._registry.want(runner, Desired.RUNNING)
 
     # -- inside --------------------------------------------------------------------------------------------------
 

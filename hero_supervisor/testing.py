@@ -113,6 +113,10 @@ class InMemoryProcessManager:
         """Return the active states of the units whose names match a glob pattern."""
         return {unit.name: unit.active_state for unit in await self.adopt(pattern)}
 
+    async def is_shutting_down(self) -> bool:
+        """Return ``False``."""
+        return False
+
     async def adopt(self, pattern: str) -> list[UnitStatus]:
         """Return the units whose names match a glob pattern."""
         return [status for name, status in self._units.items() if fnmatch.fnmatchcase(name, pattern)]

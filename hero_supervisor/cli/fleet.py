@@ -18,6 +18,7 @@ VERBS: Final = {
     "restart": "Stop runners and start them again.",
     "roll": "Restart instances one after the other, as each is ready.",
     "drain": "Let runners finish the jobs they have, and stop them.",
+    "reset": "Forget failures; start at once what is meant to run.",
     "reload": "Make runners read their configuration again.",
     "kill": "Kill all processes at once; what is to run starts again.",
     "freeze": "Suspend every process of runners.",

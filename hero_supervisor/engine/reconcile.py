@@ -8,7 +8,8 @@ What makes it look:
 - a sweep every ten seconds, one call for all units, in case news was lost.
 
 systemd restarts what fails by itself, also while we are away. What is left for us: units that systemd has given up
-(``retry.py``), units that are not there (a reboot), and noting runs that are over for good.
+(``retry.py``), units that are not there (a reboot), and noting runs that are over for good. That is never done at once:
+at a shutdown runners may be stopped a moment before we are, and are to run again afterwards.
 
 A look holds the runner's lock, so it never meets an operation on the same runner half way. An operation that fails to
 start an instance leaves it to this loop to try again, and an operator's start or stop makes it forget past failures.
@@ -21,7 +22,7 @@ import logging
 import random
 import time
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -38,8 +39,10 @@ from hero_supervisor.state import Desired
 from hero_supervisor.together import together
 from hero_supervisor.unit import UnitStatus
 
+from .agenda import Agenda
 from .changes import Changes
-from .retry import Retry, next_retry
+from .drain import Drains
+from .retry import left_s, next_retry
 from .status import instance_status, runner_status
 from .verdict import Verdict, verdict
 
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
     from hero_supervisor.ports import ProcessManager
     from hero_supervisor.records import RunnerStatus
     from hero_supervisor.runner import Runner
-    from hero_supervisor.state import StoredRunner
+    from hero_supervisor.state import Retry, StoredRunner
     from hero_supervisor.unit import Site
 
     from .dependencies import Dependencies
@@ -62,8 +65,13 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two sweeps over all units.
 SWEEP_S: Final = 10.0
-#: Seconds until a runner is looked at again that waits for others.
+#: Seconds until a runner is looked at again that waits for others, or for a process to begin.
 WAIT_PAUSE_S: Final = 0.5
+#: Seconds from an end to calling it one for good: whoever stops runners and supervisor together wants them back.
+DOUBT_S: Final = 1.0
+
+#: The active states of a unit that has ended.
+_OVER: Final = frozenset({"inactive", "failed"})
 
 
 class Reconciler:
@@ -87,20 +95,14 @@ class Reconciler:
         self._processes = processes
         self._site = site
         self.changes = Changes(registry, instances, processes, self)
-        #: By unit name, what systemd has given up.
-        self._retries: dict[str, Retry] = {}
-        #: By runner, when to look at it.
-        self._due_s: dict[str, float] = {}
-        self._looking: set[str] = set()
+        self._drains = Drains(instances, processes)
+        self._agenda = Agenda()
         #: By unit name, the starts that are under way.
         self._starting: dict[str, asyncio.Task[UnitStatus]] = {}
         #: By runner, how many stops wait for its lock or hold it.
         self._interrupted: Counter[str] = Counter()
-        #: Runners of which a stop has not been seen to succeed.
-        self._stops: set[str] = set()
         #: By runner, the names of the units that the last sweep found.
         self._loaded: dict[str, list[str]] = {}
-        self._wake = asyncio.Event()
 
     # -- news ----------------------------------------------------------------------------------------------------
 
@@ -111,28 +113,21 @@ class Reconciler:
     def look_at(self, runner: str) -> None:
         """Look at a runner now."""
         if runner in self._registry:
-            self._look_at(runner, time.monotonic())
+            self._agenda.add(runner)
 
     def on_doubt(self) -> None:
         """Look at all runners."""
         for runner in self._registry:
-            self._look_at(runner, time.monotonic())
+            self._agenda.add(runner)
 
     def status(self, stored: StoredRunner, units: Sequence[UnitStatus]) -> RunnerStatus:
         """Return the status of a runner, given what systemd says of its units."""
         runner = stored.definition.id
         instances = [
-            instance_status(runner, number, unit, self._next_start(unit), is_ready=self._health.is_ready(unit.name))
+            instance_status(runner, number, unit, _next_start(stored, unit), is_ready=self._health.is_ready(unit.name))
             for number, unit in enumerate(units, start=1)
         ]
         return runner_status(stored.desired, instances)
-
-    def _next_start(self, unit: UnitStatus) -> datetime | None:
-        """Return when a unit that failed is started again by us; ``None`` when it is not, or runs again."""
-        retry = self._retries.get(unit.name)
-        if retry is None or retry.due_s is None or unit.is_running:
-            return None
-        return datetime.now(UTC) + timedelta(seconds=max(0.0, retry.due_s - time.monotonic()))
 
     # -- operations, for holders of the runner's lock --------------------------------------------------------------
 
@@ -145,8 +140,7 @@ class Reconciler:
         Raises:
             HeroError: As ``Instances.start``, for the first that could not be started. It will be tried again.
         """
-        self._forget_failures(self._instances.names(runner))
-        self._stops.discard(runner.id)
+        await self._registry.forget_retries(runner.id)
         if not runner.instances:
             return await self._instances.look(runner)
         return await together([self._attempt(runner, number) for number in range(1, runner.instances + 1)])
@@ -157,7 +151,7 @@ class Reconciler:
         Raises:
             HeroError: As ``start``, for the first that could not be restarted; later ones are left as they are.
         """
-        self.forget(runner)
+        await self.forget(runner)
         numbers = range(1, runner.instances + 1)
         for start in range(0, len(numbers), at_once):
             await together([self._restart(runner, number) for number in numbers[start : start + at_once]])
@@ -177,7 +171,7 @@ class Reconciler:
         if not after.instances:
             extra = self._instances.names(before)
         await self._instances.stop(before, extra)
-        self._forget_failures(extra)
+        await self._registry.forget_retries(before.id, extra)
         self._health.forget(extra)
 
     async def stop(self, runner: Runner) -> list[UnitStatus]:
@@ -189,21 +183,25 @@ class Reconciler:
         Raises:
             HeroError: As ``Instances.stop``. What could not be stopped is stopped by a later look.
         """
-        self.forget(runner)
-        self._stops.add(runner.id)
+        await self.forget(runner)
         await self.changes.settle(runner.id)
-        units = await self._instances.stop(self._registry.get(runner.id).definition)
-        self._stops.discard(runner.id)
-        return units
+        return await self._instances.stop(self._registry.get(runner.id).definition)
 
-    def forget(self, runner: Runner) -> None:
+    async def forget(self, runner: Runner) -> None:
         """Forget the failures and the probes of a runner that is about to be stopped."""
-        self._forget_failures(self._instances.names(runner))
+        await self._registry.forget_retries(runner.id)
         self._health.forget(self._instances.names(runner))
 
-    def _forget_failures(self, unit_names: Sequence[str]) -> None:
-        for name in unit_names:
-            self._retries.pop(name, None)
+    async def reset(self, runner: Runner) -> None:
+        """Forget the failures of a runner, ours and systemd's: what is meant to run is started with the next look.
+
+        Raises:
+            HeroError: As ``Instances.stop``.
+        """
+        await self._registry.forget_retries(runner.id)
+        over = [unit.name for unit in await self._instances.look(runner) if unit.active_state in _OVER]
+        await self._instances.stop(runner, over)
+        self.look_at(runner.id)
 
     @contextmanager
     def interrupted(self, runner: Runner) -> Iterator[None]:
@@ -238,7 +236,7 @@ class Reconciler:
         except (SystemdUnavailable, Conflict):
             raise  # with the connection comes a look at all; who stops it does not want it
         except HeroError as exc:
-            self._note_failure(runner, await self._processes.status(name), reason=str(exc))
+            await self._note_failure(runner, await self._processes.status(name), reason=str(exc))
             raise
         finally:
             del self._starting[name]
@@ -254,7 +252,7 @@ class Reconciler:
             await self._instances.stop(runner, [unit.name], reason=ExitReason.UNHEALTHY)
             raise
         if runner.max_age_s or runner.restart_calendar:
-            self._look_at(runner.id, time.monotonic())
+            self._agenda.add(runner.id)
         return unit
 
     # -- the loop ------------------------------------------------------------------------------------------------
@@ -265,43 +263,21 @@ class Reconciler:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._sweep(), name="sweep")
             while True:
-                for runner in self._take_due():
+                for runner in self._agenda.take_due():
                     tasks.create_task(self._look(runner), name=f"look-at-{runner}")
-                await self._until_due()
-
-    def _look_at(self, runner: str, due_s: float) -> None:
-        self._due_s[runner] = min(due_s, self._due_s.get(runner, due_s))
-        self._wake.set()
-
-    def _take_due(self) -> list[str]:
-        now_s = time.monotonic()
-        due = [runner for runner, due_s in self._due_s.items() if due_s <= now_s and runner not in self._looking]
-        for runner in due:
-            del self._due_s[runner]
-        self._looking.update(due)
-        return due
-
-    async def _until_due(self) -> None:
-        times = [due_s for runner, due_s in self._due_s.items() if runner not in self._looking]
-        pause_s = max(0.0, min(times) - time.monotonic()) if times else None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause_s):
-                await self._wake.wait()
-        self._wake.clear()
+                await self._agenda.until_due()
 
     async def _look(self, runner: str) -> None:
-        try:
-            async with self._registry.known(runner) as stored:
-                await self._bring_about(stored)
-        except (RunnerNotFound, SystemdUnavailable):
-            pass  # it was removed; or all are looked at when systemd can be reached again
-        except HeroError as exc:
-            logger.warning("%s", exc, extra={"runner": runner})
-        except Exception:
-            logger.exception("cannot look at runner %s", runner)
-        finally:
-            self._looking.discard(runner)
-            self._wake.set()
+        with self._agenda.looking(runner):
+            try:
+                async with self._registry.known(runner) as stored:
+                    await self._bring_about(stored)
+            except (RunnerNotFound, SystemdUnavailable):
+                pass  # it was removed; or all are looked at when systemd can be reached again
+            except HeroError as exc:
+                logger.warning("%s", exc, extra={"runner": runner})
+            except Exception:
+                logger.exception("cannot look at runner %s", runner)
 
     async def _sweep(self) -> None:
         while True:
@@ -319,16 +295,22 @@ class Reconciler:
             self._loaded.setdefault(self._site.runner_id(name), []).append(name)
         for runner in self._registry:
             if not self._is_settled(self._registry.get(runner), states):
-                self._look_at(runner, time.monotonic())
+                self._agenda.add(runner)
 
     def _is_settled(self, stored: StoredRunner, states: dict[str, str]) -> bool:
         runner = stored.definition
-        if stored.replaces is not None or runner.id in self._stops or self._surplus(runner):
+        if stored.replaces is not None or self._surplus(runner):
             return False
-        if stored.desired is not Desired.RUNNING:
-            return True
-        names = self._instances.names(runner)
-        return all(states.get(name) == "active" and name not in self._retries for name in names)
+        found = [states.get(name, "inactive") for name in self._instances.names(runner)]
+        match stored.desired:
+            case Desired.RUNNING:
+                return set(found) == {"active"} and not stored.retries
+            case Desired.STOPPED:
+                return _OVER.issuperset(found)
+            case Desired.DRAINED:
+                return False
+            case Desired.ENDED:
+                return True
 
     def _surplus(self, runner: Runner) -> list[str]:
         """Return the units of a runner beyond its instances: a change was broken off, or made while we were away."""
@@ -343,28 +325,58 @@ class Reconciler:
             await self.changes.settle(runner.id)
             return
         await self._stop_surplus(runner)
-        if runner.id in self._stops:
+        match stored.desired:
+            case Desired.RUNNING:
+                await self._keep_running(stored)
+            case Desired.STOPPED:
+                await self._keep_stopped(runner)
+            case Desired.DRAINED:
+                await self._drain(runner)
+            case Desired.ENDED:
+                pass  # what runs all the same has been started by somebody else
+
+    async def _keep_stopped(self, runner: Runner) -> None:
+        """Stop what a stop has left: it failed, or was broken off."""
+        if any(unit.active_state not in _OVER for unit in await self._instances.look(runner)):
+            logger.info("stopping runner %s, which is meant to be stopped", runner.id, extra={"runner": runner.id})
             await self.stop(runner)
-            return
-        if stored.desired is not Desired.RUNNING:
-            return  # what runs all the same drains, or has been started by somebody else
+
+    async def _drain(self, runner: Runner) -> None:
+        left = await self._drains.go_on(runner)
+        if not left:
+            logger.info("runner %s has drained", runner.id, extra={"runner": runner.id})
+            await self._registry.want(runner.id, Desired.STOPPED)
+            await self.stop(runner)
+        elif not all(unit.main_pid for unit in left):
+            self._agenda.add(runner.id, in_s=WAIT_PAUSE_S)  # there is no news of a process that begins
+
+    async def _keep_running(self, stored: StoredRunner) -> None:
+        runner = stored.definition
         units = await self._instances.look(runner)
         self._health.follow(runner, units)
         verdicts = [self._verdict(stored, unit) for unit in units]
-        if all(each is Verdict.ENDED for each in verdicts) and not any(unit.name in self._retries for unit in units):
-            logger.info("runner %s has ended", runner.id, extra={"runner": runner.id})
-            await self._registry.want(runner.id, Desired.ENDED)
+        if all(each is Verdict.ENDED for each in verdicts) and not stored.retries:
+            await self._note_ended(runner, units)
             return
         if not {Verdict.START, Verdict.RETRY}.isdisjoint(verdicts) and await self._must_wait(runner):
-            self._look_at(runner.id, time.monotonic() + WAIT_PAUSE_S)
+            self._agenda.add(runner.id, in_s=WAIT_PAUSE_S)
             return
         numbered = zip(range(1, runner.instances + 1), units, verdicts, strict=False)
         await together([self._see_to(runner, *each) for each in numbered])
 
+    async def _note_ended(self, runner: Runner, units: Sequence[UnitStatus]) -> None:
+        """Note that a runner has ended for good, unless all units are being stopped, and we are next."""
+        ended_s = time.time() - max(unit.state_change_usec for unit in units) / 1e6
+        if 0 <= ended_s < DOUBT_S or await self._processes.is_shutting_down():
+            self._agenda.add(runner.id, in_s=DOUBT_S)
+            return
+        logger.info("runner %s has ended", runner.id, extra={"runner": runner.id})
+        await self._registry.want(runner.id, Desired.ENDED)
+
     async def _stop_surplus(self, runner: Runner) -> None:
         names = self._surplus(runner)
         await self._instances.stop(runner, names)
-        self._forget_failures(names)
+        await self._registry.forget_retries(runner.id, names)
         self._health.forget(names)
 
     def _verdict(self, stored: StoredRunner, unit: UnitStatus) -> Verdict:
@@ -378,9 +390,9 @@ class Reconciler:
             return True
 
     async def _see_to(self, runner: Runner, instance: int, unit: UnitStatus, needs: Verdict) -> None:
-        retry = self._retries.get(unit.name)
+        retry = self._retry_of(runner, unit)
         if needs is Verdict.LEAVE:
-            self._forgive(runner, unit)
+            await self._forgive(runner, unit)
             await self._replace_if_due(runner, instance, unit)
         elif retry is not None and retry.invocation_id == unit.invocation_id:
             await self._retry(runner, instance, retry)
@@ -388,7 +400,7 @@ class Reconciler:
             logger.info("starting runner %s, which is meant to run", runner.id, extra={"runner": runner.id})
             await self._attempt(runner, instance)
         elif needs is Verdict.RETRY:
-            self._note_failure(runner, unit, reason=f"its result is '{unit.result}'")
+            await self._note_failure(runner, unit, reason=f"its result is '{unit.result}'")
 
     async def _replace_if_due(self, runner: Runner, instance: int, unit: UnitStatus) -> None:
         """Replace an instance that is not alive, or old enough."""
@@ -397,7 +409,7 @@ class Reconciler:
         if not self._health.is_alive(unit):
             await self._instances.stop(runner, [unit.name], reason=ExitReason.UNHEALTHY)
             # Not at once, or what never works would be restarted as fast as its probe fails.
-            self._note_failure(runner, UnitStatus(unit.name), reason="its liveness probe fails")
+            await self._note_failure(runner, UnitStatus(unit.name), reason="its liveness probe fails")
         elif await self._is_old(runner, unit):
             logger.info("replacing unit %s for its age", unit.name, extra={"runner": runner.id, "unit": unit.name})
             await self._instances.stop(runner, [unit.name], reason=ExitReason.MAX_AGE)
@@ -414,42 +426,56 @@ class Reconciler:
             return False
         left_s = (min(ends) - datetime.now(UTC)).total_seconds()
         if left_s > 0:
-            self._look_at(runner.id, time.monotonic() + left_s)
+            self._agenda.add(runner.id, in_s=left_s)
         return left_s <= 0
 
     async def _retry(self, runner: Runner, instance: int, retry: Retry) -> None:
-        if retry.due_s is None:
+        if retry.due_at is None:
             return
-        if retry.due_s > time.monotonic():
-            self._look_at(runner.id, retry.due_s)
+        pause_s = left_s(runner.backoff, retry.due_at, now=time.time())
+        if pause_s > 0:
+            self._agenda.add(runner.id, in_s=pause_s)
             return
         await self._attempt(runner, instance, burst=1)
-        self._look_at(runner.id, time.monotonic() + runner.backoff.stable_after_s)
+        self._agenda.add(runner.id, in_s=runner.backoff.stable_after_s)
 
-    def _note_failure(self, runner: Runner, unit: UnitStatus, *, reason: str) -> None:
+    def _retry_of(self, runner: Runner, unit: UnitStatus) -> Retry | None:
+        return self._registry.get(runner.id).retries.get(unit.name)
+
+    async def _note_failure(self, runner: Runner, unit: UnitStatus, *, reason: str) -> None:
+        now = time.time()
         retry = next_retry(
             runner.backoff,
-            self._retries.get(unit.name),
+            self._retry_of(runner, unit),
             invocation_id=unit.invocation_id,
-            now_s=time.monotonic(),
+            now=now,
             random=random.random(),  # noqa: S311  # it spreads starts, it guards nothing
         )
-        self._retries[unit.name] = retry
-        next_ = "it is given up" if retry.due_s is None else f"next start in {retry.due_s - time.monotonic():.1f} s"
+        next_ = "it is given up" if retry.due_at is None else f"next start in {retry.due_at - now:.1f} s"
         extra = {"runner": runner.id, "unit": unit.name}
         logger.warning("unit %s failed (%d in a row): %s; %s", unit.name, retry.failures, reason, next_, extra=extra)
-        if retry.due_s is not None:
-            self._look_at(runner.id, retry.due_s)
+        await self._registry.note_retry(runner.id, unit.name, retry)
+        if retry.due_at is not None:
+            self._agenda.add(runner.id, in_s=retry.due_at - now)
 
-    def _forgive(self, runner: Runner, unit: UnitStatus) -> None:
+    async def _forgive(self, runner: Runner, unit: UnitStatus) -> None:
         """Forget the failures of a unit that has run for long enough."""
-        if unit.name not in self._retries or unit.active_state != "active":
+        if self._retry_of(runner, unit) is None or unit.active_state != "active":
             return
         ran_s = time.time() - unit.state_change_usec / 1e6
         if ran_s >= runner.backoff.stable_after_s:
-            del self._retries[unit.name]
+            await self._registry.forget_retries(runner.id, [unit.name])
         else:
-            self._look_at(runner.id, time.monotonic() + runner.backoff.stable_after_s - ran_s)
+            self._agenda.add(runner.id, in_s=runner.backoff.stable_after_s - ran_s)
+
+
+def _next_start(stored: StoredRunner, unit: UnitStatus) -> datetime | None:
+    """Return when a unit that failed is started again by us; ``None`` when it is not, or runs again."""
+    retry = stored.retries.get(unit.name)
+    if retry is None or retry.due_at is None or unit.is_running:
+        return None
+    now = datetime.now(UTC)
+    return now + timedelta(seconds=left_s(stored.definition.backoff, retry.due_at, now=now.timestamp()))
 
 
 def _canceled(unit_name: str) -> Conflict:

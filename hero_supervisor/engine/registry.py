@@ -7,6 +7,7 @@ another runner.
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -17,10 +18,12 @@ from hero_supervisor.errors import RunnerExists, RunnerNotFound, StateUnavailabl
 from hero_supervisor.state import Desired, StoredRunner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from hero_supervisor.runner import Runner
-    from hero_supervisor.state import StateDirectory
+    from hero_supervisor.state import Retry, StateDirectory
+
+logger = logging.getLogger(__name__)
 
 
 class Registry:
@@ -29,6 +32,8 @@ class Registry:
     def __init__(self, state: StateDirectory) -> None:
         self._state = state
         self._runners: dict[str, StoredRunner] = {}
+        #: Set, and replaced, whenever something has changed.
+        self._changed = asyncio.Event()
         # A lock lives as long as somebody holds it or waits for it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -71,7 +76,7 @@ class Registry:
             yield self.get(runner)
 
     async def add(self, runner: Runner, *, is_declared: bool) -> None:
-        """Add a runner that is stopped. The caller holds its lock.
+        """Add a runner; with ``autostart`` it is meant to run. The caller holds its lock.
 
         Raises:
             RunnerExists: A runner of this id exists.
@@ -82,7 +87,8 @@ class Registry:
                 hint=f"remove it first: herosup runner remove {runner.id}",
                 runner=runner.id,
             )
-        await self._put({runner.id: StoredRunner(definition=runner, is_declared=is_declared)})
+        desired = Desired.RUNNING if runner.autostart else Desired.STOPPED
+        await self._put({runner.id: StoredRunner(definition=runner, desired=desired, is_declared=is_declared)})
 
     async def replace(self, runner: Runner, *, replaces: Runner | None = None) -> None:
         """Give a runner that exists another definition. The caller holds its lock.
@@ -97,6 +103,34 @@ class Registry:
         """Note what is wanted of a runner from now on."""
         await self._put({runner: replace(self.get(runner), desired=desired)})
 
+    async def wanted_no_more(self, runner: str, desired: Desired) -> None:
+        """Wait until something else is wanted of a runner.
+
+        Raises:
+            RunnerNotFound: It is removed.
+        """
+        while self.get(runner).desired is desired:
+            await self._changed.wait()
+
+    async def note_retry(self, runner: str, unit_name: str, retry: Retry) -> None:
+        """Note that a unit failed. If the disk is full that is known all the same, until we end."""
+        await self._keep_retries(runner, {**self.get(runner).retries, unit_name: retry})
+
+    async def forget_retries(self, runner: str, unit_names: Iterable[str] | None = None) -> None:
+        """Forget the failures of some of a runner's units; of all if none are given."""
+        retries = self.get(runner).retries
+        gone = set(retries if unit_names is None else unit_names)
+        await self._keep_retries(runner, {name: retry for name, retry in retries.items() if name not in gone})
+
+    async def _keep_retries(self, runner: str, retries: dict[str, Retry]) -> None:
+        changed = {runner: replace(self.get(runner), retries=retries)}
+        try:
+            await self._put(changed)
+        except StateUnavailable as exc:
+            # A full disk must not keep runners from being started again.
+            self._runners.update(changed)
+            logger.warning("%s", exc, extra={"runner": runner})
+
     async def remove(self, runner: str) -> None:
         """Forget a runner. The caller holds its lock."""
         stored = self._runners.pop(runner)
@@ -105,6 +139,7 @@ class Registry:
         except StateUnavailable:
             self._runners[runner] = stored
             raise
+        self._tell()
 
     async def _put(self, changed: dict[str, StoredRunner]) -> None:
         before = dict(self._runners)
@@ -119,3 +154,8 @@ class Registry:
                 self._runners.pop(id)
                 self._runners.update({id: before[id]} if id in before else {})
             raise
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -6,45 +6,35 @@ pause, and a bit more or less at random, so that runners that failed together do
 ever, or until the runner's ``give_up_after``. In this phase the unit gets a start limit of one, so that each slow retry
 is one start.
 
-A unit that has run for its ``stable_after_s`` is forgiven: its next failure is its first.
+A unit that has run for its ``stable_after_s`` is forgiven: its next failure is its first. Retries are kept with the
+runner, so a supervisor that is started anew goes on with them; their times are those of the wall clock.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from hero_supervisor.state import Retry
 
 if TYPE_CHECKING:
     from hero_supervisor.restart import Backoff
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """A unit that failed for good as far as systemd is concerned, and what we will do about it."""
-
-    #: The run that failed; empty when none came about.
-    invocation_id: str
-    #: How often in a row this has happened, from 1 up.
-    failures: int
-    #: When to start it again, on the caller's clock in seconds; ``None``: it has been given up.
-    due_s: float | None
-
-
-def next_retry(backoff: Backoff, before: Retry | None, *, invocation_id: str, now_s: float, random: float) -> Retry:
+def next_retry(backoff: Backoff, before: Retry | None, *, invocation_id: str, now: float, random: float) -> Retry:
     """Return the retry for a unit that has failed.
 
     Args:
         backoff: The runner's.
         before: The last failure, unless it was forgiven.
         invocation_id: The run that failed.
-        now_s: The present time.
+        now: The present time, in seconds since the epoch.
         random: From 0 to 1: as short as the jitter allows to as long.
     """
     failures = before.failures + 1 if before else 1
-    if backoff.give_up_after is not None and failures > backoff.give_up_after:
-        return Retry(invocation_id, failures, None)
-    pause = pause_s(backoff, failures) * (1 + backoff.jitter * (2 * random - 1))
-    return Retry(invocation_id, failures, now_s + pause)
+    due_at = None
+    if backoff.give_up_after is None or failures <= backoff.give_up_after:
+        due_at = now + pause_s(backoff, failures) * (1 + backoff.jitter * (2 * random - 1))
+    return Retry(invocation_id=invocation_id, failures=failures, due_at=due_at)
 
 
 def pause_s(backoff: Backoff, failures: int) -> float:
@@ -55,3 +45,9 @@ def pause_s(backoff: Backoff, failures: int) -> float:
             break
         pause *= backoff.factor
     return min(pause, backoff.max_delay_s)
+
+
+def left_s(backoff: Backoff, due_at: float, *, now: float) -> float:
+    """Return the seconds until a retry is due; 0 also when it is further ahead than any pause: a clock was set back."""
+    left = due_at - now
+    return left if 0 < left <= backoff.max_delay_s * (1 + backoff.jitter) else 0.0

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Meta
 
 from hero_supervisor import schema
-from hero_supervisor.drain import DRAIN_SIGNAL
+from hero_supervisor.engine.drain import drain_signal
 from hero_supervisor.engine.order import cycle_faults
 from hero_supervisor.errors import Conflict, Fault, InvalidInput, InvalidRunner, OperationTimeout
 from hero_supervisor.reachability import reach_faults
@@ -28,9 +27,6 @@ from hero_supervisor.unit import faults_on
 from .parts import Parts
 
 logger = logging.getLogger(__name__)
-
-#: Seconds between two looks at a runner that drains.
-DRAIN_PAUSE_S: Final = 0.2
 
 AtOnce = Annotated[int, Meta(ge=1, le=64, description="Number of instances, from 1 to 64.")]
 
@@ -123,24 +119,35 @@ class LifecycleOperations(Parts):
             OperationTimeout: It has not finished in time; it goes on draining. A stop ends that.
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        definition = self._registry.get(runner).definition
-        name = definition.drain_signal or (DRAIN_SIGNAL if definition.executor else None)
-        if name is None:
-            raise Conflict(
-                f"cannot drain runner '{runner}': it has no drain_signal, so it cannot be told", runner=runner
-            )
-        async with self._registry.known(runner):
-            # First the wish: what has drained must not be started again by anybody.
-            await self._registry.want(runner, Desired.STOPPED)
-            self._reconciler.forget(definition)
+        async with self._registry.known(runner) as stored:
+            drain_signal(stored.definition)
+            await self._registry.want(runner, Desired.DRAINED)
+            await self._reconciler.forget(stored.definition)
         logger.info("draining runner %s", runner, extra={"runner": runner})
+        self._reconciler.look_at(runner)
         try:
             async with asyncio.timeout(timeout):
-                await self._drained(runner, signal.Signals[name].value)
+                await self._drained(runner)
         except TimeoutError:
             text = f"cannot drain runner '{runner}' in time: it has not finished after {timeout:g} s"
             raise OperationTimeout(text, hint="it goes on; to end it now, stop it", runner=runner) from None
-        return await self.stop_runner(runner)
+        return await self.get_runner_status(runner)
+
+    async def reset_runner(self, runner: RunnerId) -> RunnerStatus:
+        """Forget a runner's failures: one that waits for its next start, or was given up, is started at once.
+
+        One that is not meant to run does not count as failed any more; it is not started.
+
+        Returns:
+            Its status; what is started now may not run yet.
+
+        Raises:
+            RunnerNotFound: No runner has this id.
+            SystemdUnavailable: The systemd manager cannot be reached.
+        """
+        async with self._registry.known(runner) as stored:
+            await self._reconciler.reset(stored.definition)
+        return await self.get_runner_status(runner)
 
     async def restart_runner(self, runner: RunnerId) -> RunnerStatus:
         """Stop a runner if it runs, and start it with its present definition.
@@ -184,21 +191,11 @@ class LifecycleOperations(Parts):
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    async def _drained(self, runner: str, number: int) -> None:
-        """Send every process of a runner the signal to drain, once, until none is left."""
-        told: set[int] = set()
-        while True:
-            units = await self._instances.look(self._registry.get(runner).definition)
-            running = [unit for unit in units if unit.is_running]
-            if not running:
-                return
-            for unit in running:
-                # One that had not set up its handler yet was ended by the signal, and systemd has started it again.
-                if unit.main_pid and unit.main_pid not in told:
-                    told.add(unit.main_pid)
-                    await self._processes.kill(unit.name, signal=number, main_only=True)
-            await asyncio.sleep(DRAIN_PAUSE_S)  # a job may take hours; its end is no news we listen to
-            if self._registry.get(runner).desired is Desired.RUNNING:
+    async def _drained(self, runner: str) -> None:
+        """Wait until a runner does not drain any more, because it has, or was stopped."""
+        await self._registry.wanted_no_more(runner, Desired.DRAINED)
+        async with self._registry.known(runner) as stored:  # whoever ended it has stopped it then
+            if stored.desired is Desired.RUNNING:
                 raise Conflict(f"cannot drain runner '{runner}': it was started again", runner=runner)
 
     async def _add(self, runner: Runner, *, is_declared: bool) -> RunnerStatus:
@@ -232,18 +229,14 @@ class LifecycleOperations(Parts):
 
     async def _start(self, stored: StoredRunner) -> RunnerStatus:
         runner = stored.definition
-        # Both at once: whichever is lost in a crash, the next start repairs it (_adopt, Reconciler).
-        writing = asyncio.ensure_future(self._registry.want(runner.id, Desired.RUNNING))
-        try:
-            units = await self._reconciler.start(runner)
-        finally:
-            await writing
+        # First the wish, then the deed: after a crash in between the next supervisor carries it out.
+        await self._registry.want(runner.id, Desired.RUNNING)
+        units = await self._reconciler.start(runner)
         logger.info("started runner %s", runner.id, extra={"runner": runner.id})
         return self._reconciler.status(self._registry.get(runner.id), units)
 
     async def _stop(self, stored: StoredRunner) -> RunnerStatus:
         runner = stored.definition
-        # First the wish, then the deed: a crash in between must not bring back what an operator stopped.
         await self._registry.want(runner.id, Desired.STOPPED)
         units = await self._reconciler.stop(runner)
         logger.info("stopped runner %s", runner.id, extra={"runner": runner.id})

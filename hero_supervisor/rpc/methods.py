@@ -36,6 +36,7 @@ METHODS: Final = (
     Method("restart_runner", Scope.ADMIN),
     Method("roll_runner", Scope.ADMIN),
     Method("drain_runner", Scope.ADMIN),
+    Method("reset_runner", Scope.ADMIN),
     Method("reload_runner", Scope.ADMIN),
     Method("signal_runner", Scope.ADMIN),
     Method("kill_runner", Scope.ADMIN),

@@ -341,6 +341,15 @@ class SystemdManager:
         (rows,) = await self._bus.call(call)
         return {row[0]: row[3] for row in rows}
 
+    async def is_shutting_down(self) -> bool:
+        """Return whether the manager stops all units, because the machine, or the user's session, ends.
+
+        Raises:
+            SystemdUnavailable: The connection is, or was, lost.
+        """
+        call = get_property(MANAGER_PATH, MANAGER_INTERFACE, "SystemState", purpose="ask whether systemd is stopping")
+        return str(value_in(await self._bus.call(call), "SystemState", "s")) == "stopping"
+
     async def adopt(self, pattern: str) -> list[UnitStatus]:
         """Reference all loaded units whose names match a glob pattern, and return their statuses by name.
 

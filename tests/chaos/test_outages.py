@@ -20,7 +20,7 @@ from tests.e2e.test_service import Proxy, proxy
 from .fleet import BUSY, QUIET, Fleet, Load, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.e2e.conftest import Service
 
@@ -163,11 +163,12 @@ def test_a_bus_that_is_away_for_30_s_costs_nothing_but_calls(
 
 
 class Killer:
-    """Kills a unit's main process whenever it has one."""
+    """Kills a unit's main process, or stops the unit, whenever there is one."""
 
-    def __init__(self, service: Service, unit: str) -> None:
+    def __init__(self, service: Service, unit: str, how: str) -> None:
         self._service = service
         self._unit = unit
+        self._how = how
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.killed: set[int] = set()
@@ -185,18 +186,16 @@ class Killer:
         while not self._is_over.is_set():
             pid = int(self._service.show("MainPID", self._unit))
             if pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                self._end(pid)
                 self.killed.add(pid)
             time.sleep(0.01)
 
-
-@contextlib.contextmanager
-def stopped(unit: str) -> Iterator[None]:
-    """Stop a unit meanwhile."""
-    systemctl("stop", unit)
-    yield
-    systemctl("start", unit)
+    def _end(self, pid: int) -> None:
+        if self._how == "stop":
+            systemctl("stop", self._unit)
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("how", ["kill -9", "stop"])
@@ -209,7 +208,7 @@ def test_runners_are_supervised_while_redis_is_away(service: Service, figures: C
     backoff = {"fast_retries": 1, "stable_after_s": 60, "delay_s": 0.2}
     victim = service.add("victim", restart_delay_s=0, backoff=backoff)
     began = time.monotonic()
-    with Killer(service, redis) if how == "kill -9" else stopped(redis):
+    with Killer(service, redis, how):
         # The first end is systemd's to repair, the second one ours.
         for restarts in (1, 0):
             victim = _killed(service, victim)

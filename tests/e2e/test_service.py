@@ -366,6 +366,19 @@ def test_declared_runners_start_with_the_service(stopped_service: Service, tmp_p
     eventually(lambda: stopped_service.rpc.call("get_runner_status", ["a"])["status"] == "running")
 
 
+def test_what_was_stopped_together_with_the_supervisor_runs_again_with_the_next(service: Service) -> None:
+    ids = [f"a{number}" for number in range(20)]
+    for id in ids:
+        service.add(id)
+    systemctl("stop", service.unit, f"{service.namespace}.slice")
+    service.start()
+    eventually(lambda: _running(service) == set(ids), timeout_s=20)
+
+
+def _running(service: Service) -> set[str]:
+    return {each["id"] for each in service.rpc.call("get_all_runner_status") if each["status"] == "running"}
+
+
 def test_the_redis_outlives_the_supervisor_and_keeps_its_jobs(service: Service) -> None:
     service.rpc.call("add_runner", {"id": "a", "executor": "shell"})
     job_id = service.rpc.call("queue_job_to_runner", {"runner": "a", "job": {"payload": "echo kept"}})
@@ -375,6 +388,22 @@ def test_the_redis_outlives_the_supervisor_and_keeps_its_jobs(service: Service) 
     assert service.rpc.call("get_job_status", [job_id]) == "dispatched"
     service.rpc.call("start_runner", ["a"])
     eventually(lambda: service.rpc.call("get_job_status", [job_id]) == "finished")
+
+
+@pytest.mark.parametrize("verb", ["stop", "kill"])
+def test_a_private_redis_that_somebody_ended_comes_back_with_its_jobs(service: Service, verb: str) -> None:
+    service.rpc.call("add_runner", {"id": "a", "executor": "shell"})
+    job_id = service.rpc.call("queue_job_to_runner", {"runner": "a", "job": {"payload": "echo kept"}})
+    time.sleep(1.1)  # what Redis was told is on its disk every second
+    systemctl(*([verb] if verb == "stop" else [verb, "--signal=KILL"]), f"{service.namespace}-redis.service")
+    eventually(lambda: _status_of_job(service, job_id) == "dispatched", timeout_s=20)
+
+
+def _status_of_job(service: Service, job_id: str) -> str:
+    try:
+        return str(service.rpc.call("get_job_status", [job_id]))
+    except RpcError as exc:
+        return exc.kind
 
 
 def _redis_cli(service: Service, *words: str) -> str:
