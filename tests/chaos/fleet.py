@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 QUIET = ("quiet0", "quiet1", "quiet2")
 BUSY = ("busy0", "busy1", "busy2", "busy3")
 
+#: What is wanted of a runner after a call that was answered; after others what was before.
+_WISHES = {"start": "running", "restart": "running", "remove": "running", "stop": "stopped"}
+
 _PROPERTIES = ("Id", "ActiveState", "MainPID", "InvocationID", "NRestarts")
 
 
@@ -156,6 +159,8 @@ class Load:
         self.done = 0
         #: What went wrong with calls, but for the end of the service.
         self.errors: list[str] = []
+        #: By runner, what the last call asked for that was answered; nothing while another may change that.
+        self.wishes: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Load:
@@ -184,10 +189,12 @@ class Load:
             try:
                 if id not in rpc.call("list_runners"):  # the service was killed when it had been removed
                     rpc.call("add_runner", self._changed(id, rng))
+                wish = _WISHES.get(name, self.wishes.pop(id, ""))
                 answer = calls[name]()
                 problem = self._false_outcome(name, answer)
                 if name == "remove":
                     rpc.call("add_runner", {**self._changed(id, rng), "autostart": True})
+                self.wishes |= {id: wish} if wish else {}
             except ServiceUnreachable:
                 return
             except RpcError as exc:
@@ -196,6 +203,12 @@ class Load:
                 self.done += 1
                 if problem:
                     self.errors.append(f"{name} {id}: {problem}")
+
+    def lost(self) -> list[str]:
+        """Return which answered calls the service has forgotten, in words."""
+        stored = stored_runners(self._service)
+        wanted = {id: stored[id]["desired"] if id in stored else "nothing" for id in self.wishes}
+        return [f"{id} is to be {wanted[id]}, not {wish}" for id, wish in self.wishes.items() if wanted[id] != wish]
 
     def _changed(self, id: str, rng: random.Random) -> dict[str, Any]:
         return definition(id, generation=time.monotonic_ns(), instances=rng.randint(1, 3))

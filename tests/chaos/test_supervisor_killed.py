@@ -31,6 +31,7 @@ def kill_over_and_over(service: Service, *, rounds: int, seed: str) -> dict[str,
         done, errors = done + load.done, errors + load.errors
         service.start()
         took_s, faults = settled(fleet, timeout_s=5)
+        faults += load.lost()
         assert not faults, f"seed {seed}, round {number}: {faults}; calls that failed: {load.errors}"
         times_s.append(took_s)
     assert not errors, f"seed {seed}: {errors}"
