@@ -62,6 +62,8 @@ class StoredRunner(msgspec.Struct, frozen=True, kw_only=True):
 
     definition: Runner
     desired: Desired = Desired.STOPPED
+    #: When it was last asked to run, in seconds since the epoch.
+    wanted_at: float = 0.0
     #: Whether it came by a declared set, and not by a call of its own.
     is_declared: bool = False
     #: The definition before, as long as instances may run that are not what the present one says.

@@ -84,7 +84,7 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
             self._registry, self._instances, self._dependencies, self._health, self._calendar, processes, site
         )
         self._bulk = BulkOperations()
-        self._supervising: asyncio.Task[None] | None = None
+        self._supervising: list[asyncio.Task[None]] = []
         self._opened = AsyncExitStack()
         self._client: JobClient | None = None
 
@@ -123,7 +123,10 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
             await self._adopt()
             await self._exits.open()
             stack.push_async_callback(self._exits.close)
-            self._supervising = await stack.enter_async_context(_running(self._keep_up(), name="supervision"))
+            self._supervising = [await stack.enter_async_context(_running(self._reconciler.run(), name="reconciler"))]
+            if not self._redis_url:
+                running = _running(self._private_redis.run(), name="private-redis")
+                self._supervising.append(await stack.enter_async_context(running))
             stack.push_async_callback(self._health.aclose)
             stack.push_async_callback(self._bulk.aclose)
             if self._declared:
@@ -135,18 +138,13 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
         """Disconnect from everything and leave runners running."""
         await self._opened.aclose()
 
-    async def _keep_up(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._reconciler.run(), name="reconciler")
-            if not self._redis_url:
-                tasks.create_task(self._private_redis.run(), name="private-redis")
-
     async def supervise(self) -> None:
         """Wait until supervision ends, which it does by ``close``, or by a fault of ours, which is raised."""
-        if self._supervising is not None:
-            await asyncio.wait([self._supervising])
-            if not self._supervising.cancelled():
-                self._supervising.result()
+        if self._supervising:
+            ended, _ = await asyncio.wait(self._supervising, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                if not task.cancelled():
+                    task.result()
 
     @asynccontextmanager
     async def _connect_redis(self) -> AsyncIterator[JobClient]:

@@ -93,6 +93,19 @@ class Instances:
         """Whether a run was stopped by us in order to start another one."""
         return self._exits.cause(unit.invocation_id) in _OWN_CAUSES
 
+    async def has_ended_well(self, runner: Runner, instance: int, *, since: float) -> bool:
+        """Whether the last run of an instance that is on record ended by itself, without an error, after a moment.
+
+        Args:
+            runner: The runner.
+            instance: Its number.
+            since: The moment, in seconds since the epoch.
+        """
+        for last in await self._exits.exits(runner.id, instance=instance, limit=1):
+            is_good = last.reason is ExitReason.EXIT and last.result == "success" and not last.will_restart
+            return is_good and last.ended_at.timestamp() > since
+        return False
+
     async def look(self, runner: Runner) -> list[UnitStatus]:
         """Return the status of each instance, by number.
 

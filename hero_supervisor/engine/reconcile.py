@@ -35,6 +35,7 @@ from hero_supervisor.errors import (
     UnitFailed,
 )
 from hero_supervisor.records import ExitReason
+from hero_supervisor.restart import RestartPolicy
 from hero_supervisor.state import Desired
 from hero_supervisor.together import together
 from hero_supervisor.unit import UnitStatus
@@ -354,7 +355,7 @@ class Reconciler:
         runner = stored.definition
         units = await self._instances.look(runner)
         self._health.follow(runner, units)
-        verdicts = [self._verdict(stored, unit) for unit in units]
+        verdicts = await together([self._verdict(stored, *each) for each in enumerate(units, start=1)])
         if all(each is Verdict.ENDED for each in verdicts) and not stored.retries:
             await self._note_ended(runner, units)
             return
@@ -379,8 +380,18 @@ class Reconciler:
         await self._registry.forget_retries(runner.id, names)
         self._health.forget(names)
 
-    def _verdict(self, stored: StoredRunner, unit: UnitStatus) -> Verdict:
-        return verdict(stored.definition.restart, stored.desired, unit, is_replaced=self._instances.is_replaced(unit))
+    async def _verdict(self, stored: StoredRunner, instance: int, unit: UnitStatus) -> Verdict:
+        runner = stored.definition
+        # systemd forgets a run that ended well while nobody held on to it. Only these need not be started again.
+        is_unknown = runner.restart is not RestartPolicy.ALWAYS and not unit.invocation_id
+        return verdict(
+            runner.restart,
+            stored.desired,
+            unit,
+            is_replaced=self._instances.is_replaced(unit),
+            has_ended_well=is_unknown
+            and await self._instances.has_ended_well(runner, instance, since=stored.wanted_at),
+        )
 
     async def _must_wait(self, runner: Runner) -> bool:
         """Whether runners that this one comes after are not there yet. Those that never come are waited for as well."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -101,7 +102,9 @@ class Registry:
 
     async def want(self, runner: str, desired: Desired) -> None:
         """Note what is wanted of a runner from now on."""
-        await self._put({runner: replace(self.get(runner), desired=desired)})
+        stored = self.get(runner)
+        wanted_at = time.time() if desired is Desired.RUNNING else stored.wanted_at
+        await self._put({runner: replace(stored, desired=desired, wanted_at=wanted_at)})
 
     async def wanted_no_more(self, runner: str, desired: Desired) -> None:
         """Wait until something else is wanted of a runner.

@@ -25,7 +25,14 @@ class Verdict(Enum):
     ENDED = "ended"
 
 
-def verdict(policy: RestartPolicy, desired: Desired, unit: UnitStatus, *, is_replaced: bool = False) -> Verdict:
+def verdict(
+    policy: RestartPolicy,
+    desired: Desired,
+    unit: UnitStatus,
+    *,
+    is_replaced: bool = False,
+    has_ended_well: bool = False,
+) -> Verdict:
     """Return what a unit needs.
 
     A unit that ended without failing and is not being restarted was meant to end: with ``Restart=always`` only a stop
@@ -36,6 +43,7 @@ def verdict(policy: RestartPolicy, desired: Desired, unit: UnitStatus, *, is_rep
         desired: What is wanted of the runner.
         unit: What systemd says.
         is_replaced: Whether the supervisor stopped this run in order to start another one, and did not live to do it.
+        has_ended_well: Whether a unit that systemd does not know any more has, and is not to be started for that.
     """
     if desired is not Desired.RUNNING or unit.is_running or unit.active_state == "deactivating":
         return Verdict.LEAVE
@@ -43,4 +51,4 @@ def verdict(policy: RestartPolicy, desired: Desired, unit: UnitStatus, *, is_rep
         return Verdict.START
     if unit.active_state == "failed":
         return Verdict.ENDED if policy is RestartPolicy.NEVER else Verdict.RETRY
-    return Verdict.ENDED if unit.invocation_id else Verdict.START
+    return Verdict.ENDED if unit.invocation_id or has_ended_well else Verdict.START

@@ -375,6 +375,21 @@ def test_what_was_stopped_together_with_the_supervisor_runs_again_with_the_next(
     eventually(lambda: _running(service) == set(ids), timeout_s=20)
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="a user's manager does not log that a run ended well")
+def test_what_ended_well_while_the_supervisor_was_away_is_not_started_again(service: Service, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    service.add("once", command=["/bin/sh", "-c", f"read line < {gate}"], restart="on-failure")
+    unit = f"{service.namespace}-runner-once.service"
+    service.kill()
+    gate.write_text("go\n")
+    eventually(lambda: service.show("ActiveState", unit) == "inactive")
+    service.start()
+    eventually(lambda: service.rpc.call("get_runner_status", ["once"])["desired"] == "ended", timeout_s=20)
+    assert len(service.rpc.call("get_runner_exits", ["once"])) == 1
+    assert service.rpc.call("start_runner", ["once"])["status"] == "running"
+
+
 def _running(service: Service) -> set[str]:
     return {each["id"] for each in service.rpc.call("get_all_runner_status") if each["status"] == "running"}
 

@@ -32,6 +32,12 @@ def test_a_run_that_was_stopped_for_another_is_followed_by_it(state: str) -> Non
     assert verdict(NEVER, Desired.STOPPED, unit(state), is_replaced=True) is Verdict.LEAVE
 
 
+@pytest.mark.parametrize(("has_ended_well", "expected"), [(True, Verdict.ENDED), (False, Verdict.START)])
+def test_what_systemd_has_forgotten_is_started_unless_it_ended_well(*, has_ended_well: bool, expected: Verdict) -> None:
+    lost = unit("inactive", has_run=False)
+    assert verdict(NEVER, Desired.RUNNING, lost, has_ended_well=has_ended_well) is expected
+
+
 @pytest.mark.parametrize("policy", RestartPolicy)
 def test_what_is_not_there_is_started(policy: RestartPolicy) -> None:
     assert verdict(policy, Desired.RUNNING, unit("inactive", has_run=False)) is Verdict.START
