@@ -107,6 +107,11 @@ def address_of(*, user: bool) -> str:
     return os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or "unix:path=/run/dbus/system_bus_socket"
 
 
+def to_manager(purpose: str, member: str, signature: str = "", *body: object, returns: str = "") -> Call:
+    """Return a call of the manager itself, not of one of its units."""
+    return Call(purpose, MANAGER_PATH, MANAGER_INTERFACE, member, signature, body, returns)
+
+
 def pauses() -> Iterator[float]:
     """Yield the seconds to wait before each try to connect again."""
     pause = 0.1
@@ -311,4 +316,4 @@ class SystemdBus:
 
 
 def _subscribe() -> Call:
-    return Call("subscribe to systemd's signals", MANAGER_PATH, MANAGER_INTERFACE, "Subscribe")
+    return to_manager("subscribe to systemd's signals", "Subscribe")

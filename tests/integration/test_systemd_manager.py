@@ -231,16 +231,16 @@ async def test_a_start_that_loses_its_command_to_a_reload_is_made_again(
 ) -> None:
     slow = make_unit("/bin/sleep", "2", name="slow", kind="oneshot")
     unit = make_unit("/bin/sh", "-c", "sleep 1000; true", more=(Property("After", "as", [slow.name]),))
-    correct, reloads = manager._make_survive, iter(["daemon-reload"])
+    correct, reloads = manager._starts._correct, iter(["daemon-reload"])
 
-    async def reload_first(unit: TransientUnit) -> None:
+    async def reload_first(*unit: Any) -> None:
         for verb in reloads:
             await run_systemctl(verb)
-        await correct(unit)
+        await correct(*unit)
 
     first = asyncio.create_task(manager.start(slow))
     await changed(manager, slow.name, active_state="activating")
-    monkeypatch.setattr(manager, "_make_survive", reload_first)
+    monkeypatch.setattr(manager._starts, "_correct", reload_first)
     status = await manager.start(unit)
     await first
     assert status.active_state == "active"
