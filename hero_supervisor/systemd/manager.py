@@ -309,6 +309,17 @@ class SystemdManager:
         statuses = await together([self.status(name) for name in names])
         return [status for status in statuses if status.name in self._units.references or status.is_running]
 
+    async def mend(self, unit: TransientUnit) -> None:
+        """Let an adopted unit survive a ``daemon-reload``, as one that is started here (``transient_file.py``).
+
+        Whoever started it may have died before it came to that. Nothing is done to a unit that survives as it is or is
+        not referenced, nor to what is otherwise than said here: it was started as something else. Failures are ignored.
+
+        Args:
+            unit: What it was started as.
+        """
+        await self._starts.mend(unit, version=self._version)
+
     # -- what the bus tells ----------------------------------------------------------------------------------------
 
     def on_job_removed(self, path: str, result: str) -> None:

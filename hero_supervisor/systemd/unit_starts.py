@@ -7,6 +7,7 @@ job → read the status: three round trips. What can come in between:
   ended is cleared away, what runs is an error.
 - **The manager re-executes itself under the call**, and the reply is lost. What it knows of the unit afterwards tells
   whether the call was carried out: then its unit job is waited for, else the call is made again.
+- **We die before the file is corrected.** Who adopts the unit can have that done later, by ``mend``.
 - **A** ``daemon-reload`` **reads the file before it is corrected**, and the unit job fails for want of a command: the
   start is made again.
 - **The program ends at once and is executed again** by a ``Restart=`` without delay: the status is read when that has
@@ -16,6 +17,7 @@ job → read the status: three round trips. What can come in between:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from functools import partial
@@ -23,13 +25,13 @@ from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import HeroError, UnitExists
 
-from .bus import ManagerAbsent, to_manager
-from .transient_file import correct, corrections, surviving
+from .bus import SERVICE_INTERFACE, ManagerAbsent, to_manager
+from .transient_file import correct, corrections, is_told, surviving, told_as
 from .unit_jobs import MARGIN_S, UNSEEN
-from .unit_status import ACTIVE_STATE, FRAGMENT_PATH, JOB, LEFT_INACTIVE, LOAD_STATE, read_properties
+from .unit_status import ACTIVE_STATE, FRAGMENT_PATH, JOB, LEFT_INACTIVE, LOAD_STATE, Read, read_properties
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hero_supervisor.unit import TransientUnit, UnitStatus
 
@@ -80,6 +82,23 @@ class UnitStarts:
             job_result = "done" if status.result == "success" else "failed"
         return job_result, status
 
+    async def mend(self, unit: TransientUnit, *, version: int) -> None:
+        """Correct the file of a unit that was started before, as ``start`` does.
+
+        Args:
+            unit: What was started.
+            version: The manager's version.
+        """
+        unit = surviving(unit, version=version)
+        wrong = corrections(unit, version=version)
+        if not wrong or unit.name not in self._units.references:
+            return
+        reads = [Read(name, SERVICE_INTERFACE, name, told_as(unit, name)) for name in wrong]
+        with _good_enough_without(unit.name):
+            path, *told = await read_properties(self._bus.call_together, unit.name, [FRAGMENT_PATH, *reads])
+            ours = {name: wrong[name] for name, value in zip(wrong, told, strict=True) if is_told(unit, name, value)}
+            await asyncio.to_thread(correct, path, ours)
+
     async def _job_result(self, unit: TransientUnit, wrong: Wrong) -> str:
         """Start a unit and return the result of the unit job."""
         ask = partial(self._ask, unit, wrong)
@@ -119,6 +138,7 @@ class UnitStarts:
             except ManagerAbsent:
                 path = await self._started_meanwhile(unit.name, since_usec)
                 if path is not None:
+                    await self._correct(unit.name, wrong)
                     return path
         text = "a unit of this name is loaded and cannot be unloaded"
         raise UnitExists(f"cannot start unit '{unit.name}': {text}", unit=unit.name)
@@ -135,12 +155,9 @@ class UnitStarts:
         """Correct the file of a unit that would not survive a ``daemon-reload``."""
         if not wrong:
             return
-        try:
+        with _good_enough_without(unit_name):
             (path,) = await read_properties(self._bus.call_together, unit_name, [FRAGMENT_PATH])
             await asyncio.to_thread(correct, path, wrong)
-        except (OSError, HeroError) as exc:
-            # The unit starts all the same; only after a reload is it not restarted, or with other paths.
-            logger.debug("cannot correct the file of unit '%s', ignoring: %s", unit_name, exc)
 
     async def _clear_away(self, unit_name: str) -> None:
         """Unload a unit that has ended.
@@ -165,3 +182,12 @@ class UnitStarts:
         if job_id:
             return str(path)
         return "" if left_inactive_usec >= since_usec else None
+
+
+@contextlib.contextmanager
+def _good_enough_without(unit_name: str) -> Iterator[None]:
+    """Ignore that a file cannot be corrected: the unit runs, and only after a reload not again, or with other paths."""
+    try:
+        yield
+    except (OSError, HeroError) as exc:
+        logger.debug("cannot correct the file of unit '%s', ignoring: %s", unit_name, exc)

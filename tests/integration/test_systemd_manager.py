@@ -247,6 +247,26 @@ async def test_a_start_that_loses_its_command_to_a_reload_is_made_again(
     assert arguments_of(status.main_pid) == [b"/bin/sh", b"-c", b"sleep 1000; true"]
 
 
+async def test_a_command_survives_though_whoever_started_its_unit_died_before_it_corrected_the_file(
+    bus_address: str, library: Library, make_unit: MakeUnit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def die(*_: object) -> None: ...
+
+    unit = make_unit(sys.executable, "-c", "import time\ntime.sleep(1000)", *HOSTILE, more=RESTART)
+    async with SystemdManager(user=IS_USER, address=bus_address, library=library) as first:
+        monkeypatch.setattr(first._starts, "_correct", die)
+        status = await first.start(unit)
+    async with SystemdManager(user=IS_USER, address=bus_address, library=library) as second:
+        await second.adopt(unit.name)
+        await second.mend(unit)
+        await run_systemctl("daemon-reload")
+        before = arguments_of(status.main_pid)
+        kill(status.main_pid)
+        again = await changed(second, unit.name, restarts=1, sub_state="running")
+        assert arguments_of(again.main_pid) == before
+        await second.stop(unit.name, timeout_s=10)
+
+
 @pytest.mark.parametrize("damage", ["[Service]\nExecStart=\n", None], ids=["bad", "gone"])
 async def test_a_unit_whose_file_was_damaged_is_adopted_and_stopped_like_any_other(
     damage: str | None, manager: SystemdManager, make_unit: MakeUnit, bus_address: str, library: Library
