@@ -75,6 +75,9 @@ class ProcessManager(Protocol):
     async def adopt(self, pattern: str) -> list[UnitStatus]:
         """Take over the loaded units whose names match a glob pattern."""
 
+    async def mend(self, unit: TransientUnit) -> None:
+        """Do for a unit that was taken over what a start does for its later restarts; it never fails."""
+
 
 class LogSource(Protocol):
     """Reads and follows the log of units."""

@@ -29,6 +29,8 @@ class InMemoryProcessManager:
         self.capabilities = capabilities or Capabilities(is_user=True)
         #: Every unit that was started, in order.
         self.started: list[TransientUnit] = []
+        #: Every unit that was to be mended, in order.
+        self.mended: list[TransientUnit] = []
         #: What else was done to units: a verb, the unit, and what goes with it.
         self.done: list[tuple[str, str, object]] = []
         self._units: dict[str, UnitStatus] = {}
@@ -120,6 +122,10 @@ class InMemoryProcessManager:
     async def adopt(self, pattern: str) -> list[UnitStatus]:
         """Return the units whose names match a glob pattern."""
         return [status for name, status in self._units.items() if fnmatch.fnmatchcase(name, pattern)]
+
+    async def mend(self, unit: TransientUnit) -> None:
+        """Note the unit in ``mended``."""
+        self.mended.append(unit)
 
 
 class InMemoryLogSource:

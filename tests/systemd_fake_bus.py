@@ -69,6 +69,8 @@ class FakeBus:
         self.address = f"unix:path={self._path}"
         #: What was called, of all connections, in order.
         self.calls: list[Any] = []
+        #: How many connections there have been.
+        self.accepted = 0
         #: The properties that the manager has, with their D-Bus types.
         self.properties: dict[str, tuple[str, object]] = {
             "Version": ("s", "252.39-1"),
@@ -98,7 +100,7 @@ class FakeBus:
         self._writers: list[asyncio.StreamWriter] = []
         self._serving: set[asyncio.Task[None]] = set()
         self._called = asyncio.Condition()
-        #: Cleared, the peer stops reading.
+        #: Cleared, the bus hangs: it reads on no connection, and answers nobody.
         self.reads = asyncio.Event()
         self.reads.set()
 
@@ -153,6 +155,7 @@ class FakeBus:
         task = asyncio.current_task()
         assert task is not None
         self._serving.add(task)
+        self.accepted += 1
         self._writers.append(writer)
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
@@ -166,8 +169,8 @@ class FakeBus:
         writer.write(b"OK 0123456789abcdef0123456789abcdef\r\n")
         await reader.readuntil(b"BEGIN\r\n")
         while True:
-            await self.reads.wait()
             call = await _read_message(reader)
+            await self.reads.wait()
             self.calls.append(call)
             for message in self.answers.get(call.member, lambda call: [reply(call)])(call):
                 writer.write(_frame(message))

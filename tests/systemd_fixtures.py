@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import uuid
 from pathlib import Path
@@ -25,15 +26,70 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from hero_supervisor.systemd.library import Library
+    from hero_supervisor.unit import UnitStatus
 
 #: Whose manager the tests use.
 IS_USER = os.getuid() != 0
+
+#: A command that runs on, and what lets systemd execute it again when it ends all the same.
+SLEEP = ("/bin/sleep", "1000")
+RESTART = (Property("Restart", "s", "always"), Property("RestartUSec", "t", 50_000))
+AT_ONCE = (Property("Restart", "s", "always"), Property("RestartUSec", "t", 0))
+
+#: Words that do not survive a shell, a unit file, or a terminal.
+HOSTILE = [
+    "$HOME",
+    "${HOME}",
+    "$$",
+    "%n %% %i",
+    "a b\tc",
+    "'\"`\\",
+    "line\nbreak\r",
+    "ünï ☃ \U0001f600",
+    "",
+    "--",
+    ";",
+    "\x01\x1b[0m\x7f",
+    "@-:!+",
+    "x" * 100_000,
+]
 
 
 def systemctl(*arguments: str) -> str:
     """Run systemctl for the manager that the tests use, and return what it writes."""
     command = ["systemctl", *(["--user"] if IS_USER else []), "--no-pager", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+
+
+async def changed(manager: SystemdManager, name: str, **wanted: object) -> UnitStatus:
+    """Wait until a unit's status has these values. The manager tells of unit jobs only, so this has to look."""
+    async with asyncio.timeout(10):
+        while True:
+            status = await manager.status(name)
+            if all(getattr(status, field) == value for field, value in wanted.items()):
+                return status
+            await asyncio.sleep(0.02)
+
+
+def kill(pid: int) -> None:
+    """Kill a process at once."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def proc(pid: int, name: str) -> Path:
+    """Return the path of a file about a process."""
+    return Path("/proc", str(pid), name)
+
+
+def arguments_of(pid: int) -> list[bytes]:
+    """Return the command line of a process."""
+    return proc(pid, "cmdline").read_bytes().split(b"\0")[:-1]
+
+
+async def run_systemctl(verb: str) -> None:
+    """Let systemd reload or re-execute itself."""
+    process = await asyncio.create_subprocess_exec("systemctl", *(["--user"] if IS_USER else []), verb)
+    assert await process.wait() == 0
 
 
 def loaded_units(prefix: str) -> list[str]:

@@ -8,6 +8,7 @@ A user's bus is started by whoever connects to it first, and the manager joins i
 
 - **Connection lost**: calls under way and calls from now on raise ``SystemdUnavailable`` with the address and the
   cause. The listener is told, and a task named ``systemd-bus`` connects again, pausing 0.1 s to 5 s between tries.
+- **The bus hangs**: after 15 s at most a call that waits for it counts the connection as lost (``connection.py``).
 - **The manager leaves the bus and comes back** (``daemon-reexec``, seen as NameOwnerChanged): the connection stands.
   The bus answers calls that were under way with NoReply; whether they were carried out is unknown. Calls that
   may be repeated are, once it is back; the others raise ``ManagerAbsent``. New calls wait for it.
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from hero_supervisor.errors import HeroError, SystemdUnavailable
 
 from . import library as libraries
-from .connection import MANAGER_NAME, Call, Connection, again, unavailable
+from .connection import DBUS_NAME, DBUS_PATH, MANAGER_NAME, Call, Connection, again, unavailable
 from .refusals import ABSENT
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ MANAGER_PATH: Final = "/org/freedesktop/systemd1"
 MANAGER_INTERFACE: Final = "org.freedesktop.systemd1.Manager"
 SERVICE_INTERFACE: Final = "org.freedesktop.systemd1.Service"
 PROPERTIES_INTERFACE: Final = "org.freedesktop.DBus.Properties"
-DBUS_NAME: Final = "org.freedesktop.DBus"
 
 #: Seconds for a reply. PID 1 answers nobody while it reloads, which takes long on hosts with many units.
 CALL_TIMEOUT_S: Final = 90.0
@@ -105,6 +105,11 @@ def address_of(*, user: bool) -> str:
         runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
         return os.environ.get("DBUS_SESSION_BUS_ADDRESS") or f"unix:path={runtime}/bus"
     return os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or "unix:path=/run/dbus/system_bus_socket"
+
+
+def to_manager(purpose: str, member: str, signature: str = "", *body: object, returns: str = "") -> Call:
+    """Return a call of the manager itself, not of one of its units."""
+    return Call(purpose, MANAGER_PATH, MANAGER_INTERFACE, member, signature, body, returns)
 
 
 def pauses() -> Iterator[float]:
@@ -242,7 +247,7 @@ class SystemdBus:
 
     def _to_bus(self, member: str, argument: str, *, returns: str = "") -> Call:
         purpose = f"reach systemd over '{self._address}'"
-        return Call(purpose, "/org/freedesktop/DBus", DBUS_NAME, member, "s", (argument,), returns, DBUS_NAME)
+        return Call(purpose, DBUS_PATH, DBUS_NAME, member, "s", (argument,), returns, DBUS_NAME)
 
     async def _keep(self) -> None:
         """Connect again whenever the connection is lost."""
@@ -311,4 +316,4 @@ class SystemdBus:
 
 
 def _subscribe() -> Call:
-    return Call("subscribe to systemd's signals", MANAGER_PATH, MANAGER_INTERFACE, "Subscribe")
+    return to_manager("subscribe to systemd's signals", "Subscribe")

@@ -1,12 +1,21 @@
-"""What the manager here can do: the part that the bus does not tell is read from the kernel's files."""
+"""What the manager here can do. It tells its version; what it does not tell is read from the kernel's files."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from hero_supervisor.errors import SystemdUnavailable
 from hero_supervisor.unit import Capabilities
+from hero_supervisor.unit.capabilities import MIN_VERSION
+
+from .bus import MANAGER_INTERFACE, MANAGER_PATH
+from .unit_status import get_property, value_in
+
+if TYPE_CHECKING:
+    from .bus import SystemdBus
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _SYSCTLS: Final = Path("/proc/sys")
@@ -17,6 +26,23 @@ _FORBIDDING: Final = (
     ("kernel/unprivileged_userns_clone", "0"),  # Debian's
     ("kernel/apparmor_restrict_unprivileged_userns", "1"),  # Ubuntu's
 )
+
+
+async def read_version(bus: SystemdBus) -> int:
+    """Return the manager's version, as in 252.
+
+    Raises:
+        SystemdUnavailable: It is older than 252, or the connection is lost.
+        HeroError: As ``SystemdBus.call``.
+    """
+    call = get_property(MANAGER_PATH, MANAGER_INTERFACE, "Version", purpose="read systemd's version")
+    text = str(value_in(await bus.call(call), "Version", "s"))
+    found = re.match(r"\D{0,20}(\d{1,9})", text)
+    version = int(found[1]) if found else 0
+    if version < MIN_VERSION:
+        reason = f"its version '{text}' is older than {MIN_VERSION}"
+        raise SystemdUnavailable(f"cannot use this systemd: {reason}", version=version)
+    return version
 
 
 def read_capabilities(

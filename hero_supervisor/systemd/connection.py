@@ -13,8 +13,12 @@ Hazards:
 - Signals are handed on with their sender. Any local user can send one straight to our bus name, so a receiver must
   compare the sender; replies are checked by the bus daemon.
 - The bus allows 128 calls without a reply per connection (more are refused with LimitsExceeded): hence the slots.
+- A bus can hang and keep the connection open. A call's deadline is of no help: it is long, for the manager answers
+  nobody while it reloads. So when a call has waited for a while the bus itself is asked whether it is there, past the
+  slots, and again for as long as calls wait. Only when that gets no answer the connection is lost.
 
-Rejected: a task and a slot for each call. Reading a status, eight calls, then takes a third longer.
+Rejected: a task and a slot for each call. Reading a status, eight calls, then takes a third longer. A timer for each
+exchange instead of one for all: every call pays for it. Asking the bus every so often: nobody waits on an idle one.
 """
 
 from __future__ import annotations
@@ -32,12 +36,18 @@ if TYPE_CHECKING:
     from .library import Library, Received
 
 MANAGER_NAME: Final = "org.freedesktop.systemd1"
+DBUS_NAME: Final = "org.freedesktop.DBus"
+DBUS_PATH: Final = "/org/freedesktop/DBus"
 
 #: Exchanges under way at once, and calls in one: together below the 128 that the bus allows.
 MAX_EXCHANGES: Final = 15
 MAX_CALLS: Final = 8
 #: Longest time that closing waits for the bus to see it.
 CLOSE_TIMEOUT_S: Final = 2.0
+#: Seconds that a call waits before the bus is asked whether it is there, and between two such questions.
+SILENCE_S: Final = 10.0
+#: Seconds for the bus to answer that. It does so by itself: no manager that is busy can keep it from it.
+ANSWER_TIMEOUT_S: Final = 5.0
 
 
 class Call(NamedTuple):
@@ -55,13 +65,20 @@ class Call(NamedTuple):
     destination: str = MANAGER_NAME
 
 
+_PING: Final = Call(
+    "ask whether the bus is there", DBUS_PATH, "org.freedesktop.DBus.Peer", "Ping", destination=DBUS_NAME
+)
+
+
 class _Exchange:
     """The replies to some calls, as they come in."""
 
     def __init__(self) -> None:
         self.replies: dict[int, Received | None] = {}
         self.missing = 0
-        self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.began_s: Final = loop.time()
+        self.complete: asyncio.Future[None] = loop.create_future()
 
     def expect(self, serial: int) -> None:
         self.replies[serial] = None
@@ -89,6 +106,9 @@ class Connection:
         self._slots = asyncio.Semaphore(MAX_EXCHANGES)
         self._waiting: dict[int, _Exchange] = {}
         self._loss: SystemdUnavailable | None = None
+        # Set while calls are made; goes off once more after the last one.
+        self._alarm: asyncio.TimerHandle | None = None
+        self._doubt: asyncio.Task[None] | None = None
         bus.add_message_handler(self._receive)
         self._watcher = asyncio.create_task(self._watch(), name="systemd-bus-connection")
 
@@ -138,6 +158,11 @@ class Connection:
         """Disconnect. Calls under way fail."""
         if self._bus.connected:
             self._bus.disconnect()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._doubt is not None:
+            self._doubt.cancel()
+            await asyncio.wait([self._doubt])
         await asyncio.wait([self._watcher], timeout=CLOSE_TIMEOUT_S)
         self._watcher.cancel()
         await asyncio.wait([self._watcher])
@@ -189,6 +214,8 @@ class Connection:
         if self.loss is not None:
             raise again(self.loss)
         exchange = _Exchange()
+        if self._alarm is None:
+            self._set_alarm(exchange.began_s + SILENCE_S)
         try:
             for call in calls:
                 serial = self._bus.next_serial()
@@ -227,17 +254,48 @@ class Connection:
             exchange.take(message)
         return True
 
+    def _set_alarm(self, at_s: float) -> None:
+        self._alarm = asyncio.get_running_loop().call_at(at_s, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        """Doubt the bus when a call has waited for long, or look again when the oldest one will have."""
+        self._alarm = None
+        oldest = next(iter(self._waiting.values()), None)  # they are in the order in which they were sent
+        if oldest is None or self.loss is not None:
+            return
+        now_s = asyncio.get_running_loop().time()
+        due_s = oldest.began_s + SILENCE_S
+        if due_s <= now_s and (self._doubt is None or self._doubt.done()):
+            self._doubt = asyncio.create_task(self._ask_bus(), name="systemd-bus-doubt")
+        self._set_alarm(due_s if due_s > now_s else now_s + SILENCE_S)
+
+    async def _ask_bus(self) -> None:
+        """Ask the bus whether it is there; if it does not answer the connection is lost."""
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await self._exchange([_PING])  # any answer will do
+        except SystemdUnavailable:
+            return  # lost meanwhile, and everybody has been told
+        except TimeoutError:
+            self._lose("the bus does not answer")
+            self._bus.disconnect()
+
     async def _watch(self) -> None:
-        """Wait for the end of the connection and fail everyone who waits for a reply."""
+        """Wait for the end of the connection."""
         cause = "the connection was closed"
         try:
             await self._bus.wait_for_disconnect()
         except Exception as exc:  # its class depends on library, kernel and peer
             cause = f"the connection was lost ({_text_of(exc)})"
         finally:
+            self._lose(cause)
+
+    def _lose(self, cause: str) -> None:
+        """Fail everyone who waits for a reply, and all who call from now on. It is the first cause that is told."""
+        if self._loss is None:
             self._loss = unavailable(self._address, cause)
-            for exchange in self._waiting.values():
-                exchange.fail(again(self._loss))
+        for exchange in self._waiting.values():
+            exchange.fail(again(self._loss))
 
 
 def unavailable(address: str, cause: str) -> SystemdUnavailable:

@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hero_supervisor.unit import Property
+
 #: By preference.
 LIBRARIES: Final = ("dbus_fast", "dbus_next")
 
@@ -106,6 +108,10 @@ class Library:
         """Return a value with its type."""
         variant: Variant = self._root.Variant(signature, value)
         return variant
+
+    def pairs(self, properties: Sequence[Property]) -> list[list[object]]:
+        """Return properties of a unit as systemd takes them, ``a(sv)``: each a name and its value with the type."""
+        return [[prop.name, self.variant(prop.signature, prop.value)] for prop in properties]
 
     def method_call(self, *, serial: int, body: Sequence[object], wants_reply: bool = True, **header: str) -> Any:
         """Return a method call as a message. It does not ask the bus to start its receiver."""

@@ -1,11 +1,9 @@
 """``SystemdManager``: starts, stops and looks at units of one systemd manager. It owns the bus connection.
 
+The start of a unit is in ``unit_starts.py``; what is made of how it went is here.
+
 **References** keep the result of a unit that has ended (``unit_references.py``): units are started with ``AddRef``,
 others are referenced when they are adopted or stopped.
-
-**Start.** ``StartTransientUnit`` → wait for the unit job → read the status: three round trips. Only when systemd says
-UnitExists is there a look at what is in the way: what has ended is cleared away, what runs is an error. If the manager
-re-executes itself under the call, what it knows of the unit tells whether the call was carried out.
 
 **A start that failed** leaves the unit loaded, so that its status tells why; the next start, or a stop, clears it away.
 If its program was never executed it is also stopped, for its ``Restart=`` would try the same again and again. If it
@@ -20,44 +18,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import re
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
-from hero_supervisor.errors import (
-    Conflict,
-    HeroError,
-    NotFound,
-    SystemdUnavailable,
-    UnitExists,
-    UnitFailed,
-)
+from hero_supervisor.errors import Conflict, HeroError, NotFound, SystemdUnavailable, UnitFailed
 from hero_supervisor.together import together
 from hero_supervisor.unit import Capabilities, UnitStatus
 
-from .bus import CALL_TIMEOUT_S, MANAGER_INTERFACE, MANAGER_PATH, ManagerAbsent, SystemdBus, address_of
-from .capabilities import read_capabilities
+from .bus import CALL_TIMEOUT_S, MANAGER_INTERFACE, MANAGER_PATH, SystemdBus, address_of, to_manager
+from .capabilities import read_capabilities, read_version
 from .connection import Call
+from .known_units import KnownUnits
 from .start_failures import never_ran, start_failure, was_started
-from .status_cache import StatusCache
-from .transient_file import correct, corrections, surviving
-from .unit_jobs import LOOK_INTERVAL_S, UNSEEN, UnitJobs
-from .unit_references import UnitReferences
-from .unit_status import (
-    ACTIVE_STATE,
-    FRAGMENT_PATH,
-    JOB,
-    LEFT_INACTIVE,
-    LOAD_STATE,
-    get_property,
-    name_in,
-    read_properties,
-    read_status,
-    unit_path,
-    value_in,
-)
+from .unit_jobs import LOOK_INTERVAL_S, MARGIN_S, UNSEEN, UnitJobs
+from .unit_starts import UnitStarts
+from .unit_status import get_property, name_in, value_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,23 +43,8 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .library import Library
 
-logger = logging.getLogger(__name__)
-
-#: The first version that has all that we use (Debian 12).
-MIN_VERSION: Final = 252
-
-#: Seconds that a unit job may take beside the unit's own timeouts: systemd enforces those, we only back them up.
-MARGIN_S: Final = 15.0
-
-#: How often, and after how many seconds, the status is read again when a failed start is being repeated already.
-SETTLE_READS: Final = 50
-SETTLE_PAUSE_S: Final = 0.02
-
 #: Changed properties last as long as the unit is loaded, and are not written to disk.
 RUNTIME: Final = True
-
-#: How often a start is sent: again after clearing away what was left over, and when the manager re-executed itself.
-MAX_STARTS: Final = 3
 
 
 class SystemdManager:
@@ -110,8 +70,8 @@ class SystemdManager:
         """
         self._bus = SystemdBus(address or address_of(user=user), self, library=library, call_timeout_s=call_timeout_s)
         self._jobs = UnitJobs(self._is_job_gone, look_interval_s=look_interval_s)
-        self._references = UnitReferences(self._bus)
-        self._statuses = StatusCache()
+        self._units = KnownUnits(self._bus)
+        self._starts = UnitStarts(self._bus, self._jobs, self._units)
         self._is_user = user
         self._version = 0
         self._capabilities = Capabilities(is_user=user)
@@ -133,7 +93,7 @@ class SystemdManager:
         """
         await self._bus.open()
         try:
-            self._version = await self._read_version()
+            self._version = await read_version(self._bus)
             self._capabilities = read_capabilities(self._version, is_user=self._is_user)
         except BaseException:
             await self.close()
@@ -143,7 +103,7 @@ class SystemdManager:
         """Disconnect. Units run on; those that have ended are unloaded by systemd unless they failed."""
         self._watchers.clear()
         await self._bus.close()
-        self._references.forget()
+        self._units.references.forget()
 
     @property
     def version(self) -> int:
@@ -187,12 +147,7 @@ class SystemdManager:
 
         Source: org.freedesktop.systemd1(5).
         """
-        job_result = await self._start(unit)
-        if job_result == "done":
-            return await self.status(unit.name)
-        status = await self._settled_status(unit.name)
-        if job_result == UNSEEN:
-            job_result = "done" if status.result == "success" else "failed"
+        job_result, status = await self._starts.start(unit, version=self._version)
         if job_result == "done" or (job_result == "failed" and was_started(unit, status)):
             return status
         if never_ran(status) and status.is_running:
@@ -218,14 +173,14 @@ class SystemdManager:
             PermissionDenied: We may not stop units.
         """
         # Without a reference a unit that has ended is gone before its result can be read.
-        if not await self._references.take(unit_name) and not (await self.status(unit_name)).is_running:
+        if not await self._units.references.take(unit_name) and not (await self.status(unit_name)).is_running:
             return UnitStatus(unit_name)
         with contextlib.suppress(NotFound):  # it has ended, and systemd can no longer read its unit file
             if await self._stop(unit_name, timeout_s=timeout_s) == "canceled":
                 raise Conflict(f"cannot stop unit '{unit_name}': a later start canceled it", unit=unit_name)
         status = await self.status(unit_name)
         if not status.is_running:
-            await self._release(unit_name, has_failed=status.active_state == "failed")
+            await self._units.release(unit_name, has_failed=status.active_state == "failed")
         return status
 
     async def reload(self, unit_name: str, *, timeout_s: float) -> None:
@@ -264,7 +219,7 @@ class SystemdManager:
         """
         whom = "main" if main_only else "all"
         await self._bus.call(
-            _to_manager(f"send a signal to unit '{unit_name}'", "KillUnit", "ssi", unit_name, whom, signal)
+            to_manager(f"send a signal to unit '{unit_name}'", "KillUnit", "ssi", unit_name, whom, signal)
         )
 
     async def freeze(self, unit_name: str, *, thaw: bool = False) -> None:
@@ -276,7 +231,7 @@ class SystemdManager:
             SystemdUnavailable: The connection is, or was, lost.
         """
         verb = "thaw" if thaw else "freeze"
-        await self._bus.call(_to_manager(f"{verb} unit '{unit_name}'", f"{verb.title()}Unit", "s", unit_name))
+        await self._bus.call(to_manager(f"{verb} unit '{unit_name}'", f"{verb.title()}Unit", "s", unit_name))
 
     async def set_properties(self, unit_name: str, properties: Sequence[Property]) -> None:
         """Change properties of a loaded unit until it is unloaded; systemd does that for resource control only.
@@ -286,12 +241,10 @@ class SystemdManager:
             SystemdRefused: A property cannot be changed, or not to this value; the text names it.
             SystemdUnavailable: The connection is, or was, lost.
         """
-        variant = self._bus.library.variant
-        values = [[prop.name, variant(prop.signature, prop.value)] for prop in properties]
-        call = _to_manager(
-            f"change properties of unit '{unit_name}'", "SetUnitProperties", "sba(sv)", unit_name, RUNTIME, values
+        body: tuple[object, ...] = (unit_name, RUNTIME, self._bus.library.pairs(properties))
+        await self._bus.call(
+            to_manager(f"change properties of unit '{unit_name}'", "SetUnitProperties", "sba(sv)", *body)
         )
-        await self._bus.call(call)
 
     async def status(self, unit_name: str) -> UnitStatus:
         """Return the status of a unit, read now; an inactive one when it is not loaded. Loads nothing.
@@ -299,11 +252,7 @@ class SystemdManager:
         Raises:
             SystemdUnavailable: The connection is, or was, lost.
         """
-        if unit_name in self._references:
-            return await self._statuses.keep(unit_path(unit_name), read_status(self._bus.call_together, unit_name))
-        if await self._is_loaded(unit_name):
-            return await read_status(self._bus.call_together, unit_name)
-        return UnitStatus(unit_name)
+        return await self._units.status(unit_name)
 
     async def statuses(self, unit_names: Sequence[str], *, pattern: str) -> list[UnitStatus]:
         """Return the statuses of many units, in order; inactive ones of those that are not loaded. Loads nothing.
@@ -319,15 +268,12 @@ class SystemdManager:
             SystemdUnavailable: The connection is, or was, lost.
         """
         await self._bus.call(_PING)  # when it is answered, all that systemd had to tell before has arrived
-        statuses = {name: self._known_status(name) for name in unit_names}
+        statuses = {name: self._units.last_status(name) for name in unit_names}
         if unknown := [name for name, status in statuses.items() if status is None]:
             loaded = await self.states(pattern)
             read = await together([self.status(name) for name in unknown if name in loaded])
             statuses.update({status.name: status for status in read})
         return [statuses[name] or UnitStatus(name) for name in unit_names]
-
-    def _known_status(self, unit_name: str) -> UnitStatus | None:
-        return self._statuses.get(unit_path(unit_name)) if unit_name in self._references else None
 
     async def states(self, pattern: str) -> dict[str, str]:
         """Return the active states of the loaded units whose names match a glob pattern, by name, in one round trip.
@@ -335,7 +281,7 @@ class SystemdManager:
         Raises:
             SystemdUnavailable: The connection is, or was, lost.
         """
-        call = _to_manager(
+        call = to_manager(
             f"list the units '{pattern}'", "ListUnitsByPatterns", "asas", [], [pattern], returns="a(ssssssouso)"
         )
         (rows,) = await self._bus.call(call)
@@ -359,9 +305,20 @@ class SystemdManager:
             SystemdUnavailable: The connection is, or was, lost.
         """
         names = sorted(await self.states(pattern))
-        await together([self._references.take(name) for name in names])
+        await together([self._units.references.take(name) for name in names])
         statuses = await together([self.status(name) for name in names])
-        return [status for status in statuses if status.name in self._references or status.is_running]
+        return [status for status in statuses if status.name in self._units.references or status.is_running]
+
+    async def mend(self, unit: TransientUnit) -> None:
+        """Let an adopted unit survive a ``daemon-reload``, as one that is started here (``transient_file.py``).
+
+        Whoever started it may have died before it came to that. Nothing is done to a unit that survives as it is or is
+        not referenced, nor to what is otherwise than said here: it was started as something else. Failures are ignored.
+
+        Args:
+            unit: What it was started as.
+        """
+        await self._starts.mend(unit, version=self._version)
 
     # -- what the bus tells ----------------------------------------------------------------------------------------
 
@@ -371,7 +328,7 @@ class SystemdManager:
 
     def on_changed(self, path: str) -> None:
         """Forget the status of a unit."""
-        self._statuses.drop(path)
+        self._units.statuses.drop(path)
 
     def on_main_process_ended(self, path: str) -> None:
         """Pass on that a unit has no main process any more."""
@@ -381,121 +338,26 @@ class SystemdManager:
 
     def on_doubt(self) -> None:
         """Pass on that signals may have been missed."""
-        self._statuses.clear()
+        self._units.statuses.clear()
         self._jobs.on_doubt()
         for watcher in self._watchers:
             watcher.on_doubt()
 
     def on_loss(self, loss: SystemdUnavailable) -> None:
         """Pass on that the connection is lost."""
-        self._statuses.clear()
+        self._units.statuses.clear()
         self._jobs.on_loss(loss)
 
     async def restore(self, connection: Connection) -> None:
         """Take our references again: systemd dropped them with the old connection."""
-        await self._references.take_again(connection)
+        await self._units.references.take_again(connection)
 
     def on_restored(self) -> None:
         """Pass on that the connection can be used again; what happened meanwhile was not seen."""
         for watcher in self._watchers:
             watcher.on_doubt()
 
-    # -- starting and stopping -------------------------------------------------------------------------------------
-
-    async def _start(self, unit: TransientUnit) -> str:
-        """Start a unit and return the result of the unit job."""
-        ask = partial(self._ask_start, unit)
-        purpose, timeout_s = f"start unit '{unit.name}'", unit.start_timeout_s + MARGIN_S
-        for _ in range(MAX_STARTS):
-            job_result = await self._jobs.outcome(ask, purpose=purpose, timeout_s=timeout_s)
-            if job_result not in {"failed", UNSEEN} or not await self._was_misread(unit):
-                break
-            await self._release(unit.name, has_failed=True)
-        return job_result
-
-    async def _was_misread(self, unit: TransientUnit) -> bool:
-        """Whether a ``daemon-reload`` read the unit's file before we could correct it, and so lost its command."""
-        if not corrections(unit, version=self._version) or not await self._is_loaded(unit.name):
-            return False
-        state, load_state = await read_properties(self._bus.call_together, unit.name, [ACTIVE_STATE, LOAD_STATE])
-        return state in {"inactive", "failed"} and load_state == "bad-setting"
-
-    async def _settled_status(self, unit_name: str) -> UnitStatus:
-        """Return the status of a unit that is not just being executed again by a ``Restart=`` without delay."""
-        status = await self.status(unit_name)
-        for _ in range(SETTLE_READS):
-            if (status.active_state, status.sub_state) != ("activating", "start"):
-                break
-            await asyncio.sleep(SETTLE_PAUSE_S)  # there is no signal that we listen to
-            status = await self.status(unit_name)
-        return status
-
-    async def _ask_start(self, unit: TransientUnit) -> str:
-        """Queue the start of a unit and return the path of its unit job; '' when that has ended unseen."""
-        since_usec = time.monotonic_ns() // 1000  # systemd's monotonic times are of the same clock
-        for _ in range(MAX_STARTS):
-            try:
-                return await self._start_transient(unit)
-            except UnitExists:
-                await self._clear_away(unit.name)
-            except ManagerAbsent:
-                path = await self._started_meanwhile(unit.name, since_usec)
-                if path is not None:
-                    return path
-        text = "a unit of this name is loaded and cannot be unloaded"
-        raise UnitExists(f"cannot start unit '{unit.name}': {text}", unit=unit.name)
-
-    async def _start_transient(self, unit: TransientUnit) -> str:
-        unit = surviving(unit, version=self._version)
-        variant = self._bus.library.variant
-        properties = [[prop.name, variant(prop.signature, prop.value)] for prop in unit.properties]
-        body: tuple[object, ...] = (unit.name, "fail", properties, [])
-        call = _to_manager(f"start unit '{unit.name}'", "StartTransientUnit", "ssa(sv)a(sa(sv))", *body, returns="o")
-        with self._references.started(unit.name):
-            (path,) = await self._bus.call(call, repeat=False)
-        await self._make_survive(unit)
-        return str(path)
-
-    async def _make_survive(self, unit: TransientUnit) -> None:
-        """Correct the file of a unit that would not survive a ``daemon-reload``."""
-        wrong = corrections(unit, version=self._version)
-        if not wrong:
-            return
-        try:
-            (path,) = await read_properties(self._bus.call_together, unit.name, [FRAGMENT_PATH])
-            await asyncio.to_thread(correct, path, wrong)
-        except (OSError, HeroError) as exc:
-            # The unit starts all the same; only after a reload is it not restarted, or with other paths.
-            logger.debug("cannot correct the file of unit '%s', ignoring: %s", unit.name, exc)
-
-    async def _clear_away(self, unit_name: str) -> None:
-        """Unload a unit that has ended.
-
-        Raises:
-            UnitExists: It has not ended.
-        """
-        if not await self._is_loaded(unit_name):
-            return
-        (state,) = await read_properties(self._bus.call_together, unit_name, [ACTIVE_STATE])
-        if state not in {"inactive", "failed"}:
-            text = f"cannot start unit '{unit_name}': it is {state} already"
-            raise UnitExists(text, unit=unit_name, active_state=state)
-        await self._release(unit_name, has_failed=state == "failed")
-
-    async def _release(self, unit_name: str, *, has_failed: bool) -> None:
-        """Let systemd unload a unit that has ended."""
-        self._statuses.drop(unit_path(unit_name))
-        await self._references.release(unit_name, has_failed=has_failed)
-
-    async def _started_meanwhile(self, unit_name: str, since_usec: int) -> str | None:
-        """Return the path of the unit job of a start whose reply was lost, '' when that ended, None without one."""
-        if not await self._is_loaded(unit_name):
-            return None
-        job, left_inactive_usec = await read_properties(self._bus.call_together, unit_name, [JOB, LEFT_INACTIVE])
-        job_id, path = job
-        if job_id:
-            return str(path)
-        return "" if left_inactive_usec >= since_usec else None
+    # -- inside ----------------------------------------------------------------------------------------------------
 
     async def _stop(self, unit_name: str, *, timeout_s: float) -> str:
         """Stop a unit and return the result of the unit job."""
@@ -506,7 +368,7 @@ class SystemdManager:
 
     async def _queue(self, purpose: str, member: str, unit_name: str) -> str:
         """Queue a unit job that replaces any other of the unit, and return its path."""
-        (path,) = await self._bus.call(_to_manager(purpose, member, "ss", unit_name, "replace", returns="o"))
+        (path,) = await self._bus.call(to_manager(purpose, member, "ss", unit_name, "replace", returns="o"))
         return str(path)
 
     async def _is_job_gone(self, path: str) -> bool:
@@ -518,27 +380,5 @@ class SystemdManager:
             return True
         return False
 
-    async def _is_loaded(self, unit_name: str) -> bool:
-        call = _to_manager(f"find unit '{unit_name}'", "GetUnit", "s", unit_name, returns="o")
-        try:
-            await self._bus.call(call)
-        except NotFound:
-            return False
-        return True
-
-    async def _read_version(self) -> int:
-        call = get_property(MANAGER_PATH, MANAGER_INTERFACE, "Version", purpose="read systemd's version")
-        text = str(value_in(await self._bus.call(call), "Version", "s"))
-        found = re.match(r"\D{0,20}(\d{1,9})", text)
-        version = int(found[1]) if found else 0
-        if version < MIN_VERSION:
-            reason = f"its version '{text}' is older than {MIN_VERSION}"
-            raise SystemdUnavailable(f"cannot use this systemd: {reason}", version=version)
-        return version
-
 
 _PING: Final = Call("ask whether systemd is there", MANAGER_PATH, "org.freedesktop.DBus.Peer", "Ping")
-
-
-def _to_manager(purpose: str, member: str, signature: str, *body: object, returns: str = "") -> Call:
-    return Call(purpose, MANAGER_PATH, MANAGER_INTERFACE, member, signature, body, returns)

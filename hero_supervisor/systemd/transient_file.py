@@ -10,7 +10,9 @@ it cannot read (measured: 252 in all of these ways, 257 in the last one):
   or backslash is dropped or another: what was denied may then be seen.
 
 So with an older version a command without ``$`` and ``;`` is given as ``ExecStart``, which then survives unchanged. For
-any other command, and for such paths, the file is corrected as soon as systemd has written it.
+any other command, and for such paths, the file is corrected as soon as systemd has written it. We may die between the
+two, so it is done again for units that run already, as far as they are what we take them for. Too late for a command
+that a reload has lost by then: such a unit cannot be referenced, and its file would come back if it ended meanwhile.
 
 Rejected: ``$$`` for ``$`` in ``ExecStart`` (the backslash stays; 257 doubles it once more); a program in between that
 decodes its arguments (a missing command would no longer be an error of the start); leaving restarts to the supervisor
@@ -42,6 +44,9 @@ _KEYS: Final = {"ExecStartEx": "ExecStart", "ExecReloadEx": "ExecReload"}
 #: Properties with paths that are written without quotes, and the characters for which that matters.
 _PATHS: Final = frozenset({"InaccessiblePaths", "ReadOnlyPaths", "ReadWritePaths"})
 _FRAGILE: Final = frozenset(" \t\"'\\:")
+
+#: What systemd tells of a command beside what it was given: its last execution.
+_EXECUTION: Final = "ttttuii"
 
 
 def surviving(unit: TransientUnit, *, version: int) -> TransientUnit:
@@ -75,6 +80,28 @@ def corrections(unit: TransientUnit, *, version: int) -> dict[str, list[str]]:
     return found
 
 
+def told_as(unit: TransientUnit, name: str) -> str:
+    """Return the D-Bus type in which systemd tells a property of a unit that ``corrections`` names."""
+    if name in _KEYS:
+        return f"a(sasas{_EXECUTION})"
+    return next(prop.signature for prop in unit.properties if prop.name == name)
+
+
+def is_told(unit: TransientUnit, name: str, value: Sequence[Any]) -> bool:
+    """Whether what systemd tells of a property is what the unit has, or nothing: then a reload has dropped it.
+
+    Args:
+        unit: What was started, maybe.
+        name: The property; one that ``corrections`` names.
+        value: What systemd tells, of the type ``told_as``.
+    """
+    values: list[Any] = [prop.value for prop in unit.properties if prop.name == name]
+    wanted = [_plain(entry) for entries in values for entry in entries]
+    end = -len(_EXECUTION) if name in _KEYS else None
+    told = [_plain(entry)[:end] for entry in value]
+    return told in ([], wanted)
+
+
 def correct(path: str, wrong: Mapping[str, Sequence[str]]) -> None:
     """Correct a transient unit's file, unless it is good: the unit then survives the next reload.
 
@@ -88,7 +115,7 @@ def correct(path: str, wrong: Mapping[str, Sequence[str]]) -> None:
     """
     file = Path(path)
     text = file.read_bytes()
-    written = {key: lines for key, lines in wrong.items() if f"\n{key}=".encode() in text}
+    written = {key: lines for key, lines in wrong.items() if _lines_of(key, text) not in ([], lines)}
     if not written:
         return
     found = file.stat()
@@ -131,6 +158,15 @@ def _path_lines(prop: Property) -> list[str]:
     if prop.name == "BindReadOnlyPaths":
         quoted = [f"{source}:{target}" for source, target in zip(quoted[::2], quoted[1::2], strict=True)]
     return [f"{prop.name}={path}" for path in quoted]
+
+
+def _plain(entry: str | Sequence[Any]) -> str | list[Any]:
+    """Return an entry of a list as one that can be compared: a structure may be a list or a tuple."""
+    return entry if isinstance(entry, str) else list(entry)
+
+
+def _lines_of(key: str, text: bytes) -> list[str]:
+    return [line.decode(errors="replace") for line in text.splitlines() if line.startswith(f"{key}=".encode())]
 
 
 def _corrected(text: bytes, wrong: Mapping[str, Sequence[str]]) -> bytes:

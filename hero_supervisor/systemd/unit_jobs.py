@@ -35,6 +35,9 @@ UNSEEN: Final = "unseen"
 #: Seconds between two looks at a unit job of which nothing is heard.
 LOOK_INTERVAL_S: Final = 15.0
 
+#: Seconds that a unit job may take beside the unit's own timeouts: systemd enforces those, we only back them up.
+MARGIN_S: Final = 15.0
+
 
 class _Waiter:
     """One coroutine that waits for one unit job."""

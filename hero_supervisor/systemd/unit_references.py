@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import HeroError, NotFound, OperationTimeout, SystemdRefused, SystemdUnavailable
 
-from .bus import MANAGER_INTERFACE, MANAGER_PATH
-from .connection import Call
+from .bus import to_manager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .bus import SystemdBus
-    from .connection import Connection
+    from .connection import Call, Connection
 
 logger = logging.getLogger(__name__)
 
@@ -106,4 +105,4 @@ def _ref(unit_name: str) -> Call:
 
 
 def _on_unit(purpose: str, member: str, unit_name: str) -> Call:
-    return Call(purpose, MANAGER_PATH, MANAGER_INTERFACE, member, "s", (unit_name,))
+    return to_manager(purpose, member, "s", unit_name)

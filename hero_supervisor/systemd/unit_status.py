@@ -8,7 +8,7 @@ and last: when it differs the reads are done again. A unit that runs has no end 
 ``Result`` and exit status are read, in a second round trip.
 
 Asking for a property of a unit that is not loaded makes systemd load an empty one. The caller makes sure that it is:
-it holds a reference, or has asked ``GetUnit`` first.
+it holds a reference, or has asked ``is_loaded`` first.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from hero_supervisor.errors import SystemdRefused
+from hero_supervisor.errors import NotFound, SystemdRefused
 from hero_supervisor.unit import UnitStatus
 
-from .bus import MANAGER_PATH, PROPERTIES_INTERFACE, SERVICE_INTERFACE
+from .bus import MANAGER_PATH, PROPERTIES_INTERFACE, SERVICE_INTERFACE, to_manager
 from .connection import Call
 
 if TYPE_CHECKING:
@@ -102,6 +102,19 @@ def value_in(values: Sequence[Any], name: str, signature: str) -> Any:
         text = f"it has the type '{variant.signature}' instead of '{signature}'"
         raise SystemdRefused(f"cannot use the property {name} that systemd sent: {text}", property=name)
     return variant.value
+
+
+async def is_loaded(ask: Ask, unit_name: str) -> bool:
+    """Whether a unit is loaded. Loads nothing.
+
+    Raises:
+        HeroError: As ``SystemdBus.call``, but not that there is no such unit.
+    """
+    try:
+        await ask([to_manager(f"find unit '{unit_name}'", "GetUnit", "s", unit_name, returns="o")])
+    except NotFound:
+        return False
+    return True
 
 
 async def read_properties(ask: Ask, unit_name: str, reads: Sequence[Read]) -> list[Any]:

@@ -20,7 +20,7 @@ from tests.e2e.test_service import Proxy, proxy
 from .fleet import BUSY, QUIET, Fleet, Load, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.e2e.conftest import Service
 
@@ -117,13 +117,7 @@ def lose_the_bus(service: Service, proxy: Proxy, *, outage_s: float) -> dict[str
         time.sleep(0.5)
         proxy.cut()
     assert {error.split(": ")[1] for error in load.errors} <= {_NO_BUS}, load.errors
-    reads = {"list_runners": None, "get_runner_exits": ["victim"], "get_runner_logs": ["victim"], "list_jobs": None}
-    for method, params in reads.items():
-        call(method, params)
-    for method in ("get_runner_status", "get_runner_stats", "start_runner", "restart_runner", "stop_runner"):
-        began = time.monotonic()
-        assert _kind(service, method, ["victim" if method != "stop_runner" else "stays"]) == _NO_BUS, method
-        assert time.monotonic() - began < 2
+    only_what_needs_the_bus_fails(service, "victim", to_stop="stays")
     os.kill(victim["main_pid"], signal.SIGKILL)
     time.sleep(outage_s)
     proxy.mend()
@@ -144,6 +138,17 @@ def lose_the_bus(service: Service, proxy: Proxy, *, outage_s: float) -> dict[str
     }
 
 
+def only_what_needs_the_bus_fails(service: Service, runner: str, *, to_stop: str) -> None:
+    """Check that calls that need the bus fail at once, with the right error, and the others do not fail."""
+    reads = {"list_runners": None, "get_runner_exits": [runner], "get_runner_logs": [runner], "list_jobs": None}
+    for method, params in reads.items():
+        service.rpc.call(method, params)
+    for method in ("get_runner_status", "get_runner_stats", "start_runner", "restart_runner", "stop_runner"):
+        began = time.monotonic()
+        assert _kind(service, method, [runner if method != "stop_runner" else to_stop]) == _NO_BUS, method
+        assert time.monotonic() - began < 2
+
+
 def _kind(service: Service, method: str, params: object) -> str:
     """Return the kind of error that a call ends with; '' when it ends well."""
     try:
@@ -157,6 +162,40 @@ def test_a_bus_that_is_away_for_30_s_costs_nothing_but_calls(
     stopped_service: Service, proxy: Proxy, figures: Callable[..., None]
 ) -> None:
     figures("3. no bus", **lose_the_bus(stopped_service, proxy, outage_s=30))
+
+
+@contextlib.contextmanager
+def hanging_bus() -> Iterator[None]:
+    """Let the bus daemon stand still meanwhile: nothing is answered, and no connection is closed."""
+    systemctl("kill", "--signal=STOP", "dbus.service")
+    try:
+        yield
+    finally:
+        systemctl("kill", "--signal=CONT", "dbus.service")
+
+
+def test_a_bus_that_hangs_for_30_s_costs_nothing_but_calls(service: Service, figures: Callable[..., None]) -> None:
+    fleet = Fleet(service)
+    victim = service.add("victim", restart_delay_s=0)
+    began = time.monotonic()
+    with hanging_bus():
+        assert _kind(service, "get_runner_status", ["victim"]) == _NO_BUS
+        noticed_s = time.monotonic() - began
+        only_what_needs_the_bus_fails(service, "victim", to_stop="busy0")
+        os.kill(victim["main_pid"], signal.SIGKILL)
+        time.sleep(30 - noticed_s)
+    began = time.monotonic()
+    eventually(lambda: _kind(service, "get_runner_status", ["victim"]) == "", timeout_s=10)
+    back_s = time.monotonic() - began
+    took_s, faults = settled(fleet, timeout_s=10)
+    figures(
+        "3. a bus that hangs", noticed_after_s=noticed_s, connected_again_after_s=back_s, all_is_well_after_s=took_s
+    )
+    assert not faults, faults
+    assert noticed_s < 20
+    eventually(lambda: service.rpc.call("get_runner_exits", ["victim"]))
+    (end,) = service.rpc.call("get_runner_exits", ["victim"])
+    assert end["invocation_id"] == victim["invocation_id"]
 
 
 # -- 12 ------------------------------------------------------------------------------------------------------------

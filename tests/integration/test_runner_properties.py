@@ -18,6 +18,7 @@ from hero_supervisor.reachability import reach_faults
 from hero_supervisor.restart import Backoff
 from hero_supervisor.runner import Runner
 from hero_supervisor.systemd import SystemdManager
+from hero_supervisor.systemd.unit_starts import UnitStarts
 from hero_supervisor.unit import Capabilities, Site, TransientUnit, UnitStatus, render, systemd_run_line, unsayable
 from tests.redis_fixtures import eventually
 from tests.systemd_fixtures import IS_USER, forget_state, systemctl
@@ -406,6 +407,26 @@ async def test_paths_are_the_same_after_systemd_has_reloaded_their_units(
     before = {each: _on_the_bus(unit, each) for each, unit in units.items()}
     systemctl("daemon-reload")
     assert {each: _on_the_bus(unit, each) for each, unit in units.items()} == before
+
+
+async def test_paths_survive_a_reload_though_whoever_started_their_unit_died_before_it_corrected_the_file(
+    start: Start, site: Site, bus_address: str, in_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def die(*_: object) -> None: ...
+
+    monkeypatch.setattr(UnitStarts, "_correct", die)
+    path = in_home / "a b"
+    path.mkdir()
+    properties = ("BindReadOnlyPaths", "InaccessiblePaths", "ReadOnlyPaths", "ReadWritePaths")
+    extra = {each: ["/usr/games", str(path)] for each in properties}
+    definition = {"id": "a", "command": ["/bin/sleep", "60"], "extra_properties": extra, "sandbox": "default"}
+    status = await start(definition)
+    before = {each: _on_the_bus(status.name, each) for each in properties}
+    async with SystemdManager(user=IS_USER, address=bus_address) as adopting:
+        await adopting.adopt(status.name)
+        await adopting.mend(render(Runner.from_data(definition), site, queue="q", capabilities=CAPABILITIES))
+    systemctl("daemon-reload")
+    assert {each: _on_the_bus(status.name, each) for each in properties} == before
 
 
 def _run_shell(line: str) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,65 +15,31 @@ from hero_supervisor import errors
 from hero_supervisor.runner import Runner
 from hero_supervisor.systemd import SystemdManager
 from hero_supervisor.unit import Property, Site, TransientUnit, UnitStatus, render
-from tests.redis_fixtures import eventually
-from tests.systemd_fixtures import IS_USER, loaded_units, stop_all, systemctl
+from tests.systemd_fixtures import (
+    AT_ONCE,
+    HOSTILE,
+    IS_USER,
+    RESTART,
+    SLEEP,
+    arguments_of,
+    changed,
+    kill,
+    loaded_units,
+    proc,
+    stop_all,
+    systemctl,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
+    from pathlib import Path
 
     from hero_supervisor.systemd.library import Library
 
     MakeUnit = Callable[..., TransientUnit]
 
-SLEEP = ("/bin/sleep", "1000")
 #: Writes its arguments after the first two, or its environment, to a file, byte for byte.
 DUMP = "import sys; open(sys.argv[1], 'wb').write(open('/proc/self/' + sys.argv[2], 'rb').read())"
-RESTART = (Property("Restart", "s", "always"), Property("RestartUSec", "t", 50_000))
-AT_ONCE = (Property("Restart", "s", "always"), Property("RestartUSec", "t", 0))
-
-HOSTILE = [
-    "$HOME",
-    "${HOME}",
-    "$$",
-    "%n %% %i",
-    "a b\tc",
-    "'\"`\\",
-    "line\nbreak\r",
-    "ünï ☃ \U0001f600",
-    "",
-    "--",
-    ";",
-    "\x01\x1b[0m\x7f",
-    "@-:!+",
-    "x" * 100_000,
-]
-
-
-async def changed(manager: SystemdManager, name: str, **wanted: object) -> UnitStatus:
-    """Wait until a unit's status has these values. The manager tells of unit jobs only, so this has to look."""
-    async with asyncio.timeout(10):
-        while True:
-            status = await manager.status(name)
-            if all(getattr(status, field) == value for field, value in wanted.items()):
-                return status
-            await asyncio.sleep(0.02)
-
-
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
-
-
-def proc(pid: int, name: str) -> Path:
-    return Path("/proc", str(pid), name)
-
-
-def arguments_of(pid: int) -> list[bytes]:
-    return proc(pid, "cmdline").read_bytes().split(b"\0")[:-1]
-
-
-async def run_systemctl(verb: str) -> None:
-    process = await asyncio.create_subprocess_exec("systemctl", *(["--user"] if IS_USER else []), verb)
-    assert await process.wait() == 0
 
 
 # -- starting ------------------------------------------------------------------------------------------------------
@@ -206,63 +170,6 @@ async def test_a_stop_cancels_a_start(manager: SystemdManager, make_unit: MakeUn
     await manager.stop(unit.name, timeout_s=10)
     with pytest.raises(errors.Conflict, match="a later stop canceled it"):
         await start
-
-
-@pytest.mark.parametrize("verb", ["daemon-reload", "daemon-reexec"])
-@pytest.mark.parametrize("words", [["plain 'words'", '%n \\ "x"\n\t', "", "ü"], HOSTILE], ids=["plain", "hostile"])
-async def test_systemd_restarts_a_unit_with_the_same_command_after_it_has_reloaded(
-    words: list[str], verb: str, manager: SystemdManager, make_unit: MakeUnit
-) -> None:
-    command = [sys.executable, "-c", "import time\ntime.sleep(1000)", *words]
-    unit = make_unit(*command, more=RESTART)
-    first = await manager.start(unit)
-    await run_systemctl(verb)
-    assert systemctl("show", "--property=LoadState,NeedDaemonReload", unit.name).split() == [
-        "LoadState=loaded",
-        "NeedDaemonReload=no",
-    ]
-    kill(first.main_pid)
-    second = await changed(manager, unit.name, restarts=1, sub_state="running")
-    assert arguments_of(second.main_pid) == [word.encode() for word in command]
-
-
-async def test_a_start_that_loses_its_command_to_a_reload_is_made_again(
-    manager: SystemdManager, make_unit: MakeUnit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slow = make_unit("/bin/sleep", "2", name="slow", kind="oneshot")
-    unit = make_unit("/bin/sh", "-c", "sleep 1000; true", more=(Property("After", "as", [slow.name]),))
-    correct, reloads = manager._make_survive, iter(["daemon-reload"])
-
-    async def reload_first(unit: TransientUnit) -> None:
-        for verb in reloads:
-            await run_systemctl(verb)
-        await correct(unit)
-
-    first = asyncio.create_task(manager.start(slow))
-    await changed(manager, slow.name, active_state="activating")
-    monkeypatch.setattr(manager, "_make_survive", reload_first)
-    status = await manager.start(unit)
-    await first
-    assert status.active_state == "active"
-    assert arguments_of(status.main_pid) == [b"/bin/sh", b"-c", b"sleep 1000; true"]
-
-
-@pytest.mark.parametrize("damage", ["[Service]\nExecStart=\n", None], ids=["bad", "gone"])
-async def test_a_unit_whose_file_was_damaged_is_adopted_and_stopped_like_any_other(
-    damage: str | None, manager: SystemdManager, make_unit: MakeUnit, bus_address: str, library: Library
-) -> None:
-    unit = make_unit(*SLEEP)
-    status = await manager.start(unit)
-    path = Path(systemctl("show", "--value", "--property=FragmentPath", unit.name).strip())
-    path.unlink()
-    if damage is not None:
-        path.write_text(damage)
-    await run_systemctl("daemon-reload")
-    async with SystemdManager(user=IS_USER, address=bus_address, library=library) as second:
-        assert await second.adopt(unit.name) == [status]
-        ended = await second.stop(unit.name, timeout_s=5)
-    assert not ended.is_running
-    assert not Path(f"/proc/{status.main_pid}").exists()
 
 
 async def test_a_program_that_fails_at_once_was_started_all_the_same(
@@ -417,7 +324,7 @@ async def test_units_outlive_the_manager_and_are_adopted_with_their_results(
         await stop_all(second, unit_prefix)
 
 
-# -- many, and in bad weather --------------------------------------------------------------------------------------
+# -- many ----------------------------------------------------------------------------------------------------------
 
 
 async def start_all(manager: SystemdManager, make_unit: MakeUnit, count: int) -> list[UnitStatus]:
@@ -429,152 +336,3 @@ async def test_a_hundred_units_start_at_once(manager: SystemdManager, make_unit:
     statuses = await start_all(manager, make_unit, 100)
     assert {status.active_state for status in statuses} == {"active"}
     assert len({status.main_pid for status in statuses}) == 100
-
-
-# -- signals, reload, freeze, properties ---------------------------------------------------------------------------
-
-
-async def test_a_signal_reaches_the_main_process_or_all(
-    manager: SystemdManager, make_unit: MakeUnit, tmp_path: Path
-) -> None:
-    trap = f"trap 'echo $1 >> {tmp_path}/got' USR1; echo > {tmp_path}/ready-$1; while :; do sleep 0.05; done"
-    unit = make_unit("/bin/sh", "-c", '/bin/sh -c "$0" child child & eval "$0"', trap, "main")
-    await manager.start(unit)
-    got = tmp_path / "got"
-    await eventually(lambda: {path.name for path in tmp_path.glob("ready-*")} == {"ready-child", "ready-main"})
-    await manager.kill(unit.name, signal=signal.SIGUSR1, main_only=True)
-    await eventually(lambda: got.exists() and got.read_text().split() == ["main"])
-    await manager.kill(unit.name, signal=signal.SIGUSR1)
-    await eventually(lambda: sorted(got.read_text().split()) == ["child", "main", "main"])
-
-
-async def test_a_unit_can_be_killed_while_it_stops(manager: SystemdManager, make_unit: MakeUnit) -> None:
-    unit = make_unit("/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done", stop_timeout_s=60)
-    await manager.start(unit)
-    stopping = asyncio.create_task(manager.stop(unit.name, timeout_s=60))
-    await changed(manager, unit.name, active_state="deactivating")
-    await manager.kill(unit.name, signal=signal.SIGKILL)
-    async with asyncio.timeout(5):
-        assert (await stopping).exec_main_status == signal.SIGKILL
-
-
-async def test_what_is_not_loaded_cannot_be_signalled(manager: SystemdManager, unit_prefix: str) -> None:
-    with pytest.raises(errors.NotFound, match=f"cannot send a signal to unit '{unit_prefix}-none.service'"):
-        await manager.kill(f"{unit_prefix}-none.service", signal=signal.SIGTERM)
-
-
-async def test_a_reload_executes_the_command_and_tells_its_failure(
-    manager: SystemdManager, make_unit: MakeUnit, tmp_path: Path
-) -> None:
-    def reload(*words: str) -> Property:
-        return Property("ExecReload", "a(sasb)", [[words[0], list(words), False]])
-
-    good = make_unit(*SLEEP, name="good", more=(reload("/bin/touch", f"{tmp_path}/reloaded"),))
-    bad = make_unit(*SLEEP, name="bad", more=(reload("/bin/false"),))
-    await manager.start(good)
-    await manager.start(bad)
-    await manager.reload(good.name, timeout_s=5)
-    assert (tmp_path / "reloaded").exists()
-    with pytest.raises(errors.UnitFailed, match="reload command failed"):
-        await manager.reload(bad.name, timeout_s=5)
-    assert (await manager.status(bad.name)).active_state == "active"
-
-
-async def test_a_frozen_unit_stands_still_until_it_is_thawed(
-    manager: SystemdManager, make_unit: MakeUnit, tmp_path: Path
-) -> None:
-    file = tmp_path / "count"
-    unit = make_unit("/bin/sh", "-c", f"while :; do echo x >> {file}; sleep 0.02; done")
-    await manager.start(unit)
-    await eventually(file.exists)
-    await manager.freeze(unit.name)
-    size = file.stat().st_size
-    await asyncio.sleep(0.2)  # nothing tells that nothing happens
-    assert file.stat().st_size == size
-    await manager.freeze(unit.name, thaw=True)
-    await eventually(lambda: file.stat().st_size > size)
-
-
-async def test_resource_limits_change_while_a_unit_runs_and_others_are_refused(
-    manager: SystemdManager, make_unit: MakeUnit
-) -> None:
-    unit = make_unit(*SLEEP)
-    before = await manager.start(unit)
-    await manager.set_properties(unit.name, [Property("TasksMax", "t", 77)])
-    assert systemctl("show", "--property=TasksMax", unit.name).strip() == "TasksMax=77"
-    with pytest.raises(errors.SystemdRefused, match="RestartUSec"):
-        await manager.set_properties(unit.name, [Property("RestartUSec", "t", 1)])
-    assert await manager.status(unit.name) == before
-
-
-# -- news ----------------------------------------------------------------------------------------------------------
-
-
-class News:
-    """What the manager tells."""
-
-    def __init__(self) -> None:
-        self.told: asyncio.Queue[str] = asyncio.Queue()
-        self.on_ended = self.told.put_nowait
-
-    def on_doubt(self) -> None:
-        self.told.put_nowait("doubt")
-
-
-async def test_every_end_of_a_main_process_is_told_at_once(manager: SystemdManager, make_unit: MakeUnit) -> None:
-    news = News()
-    manager.watch(news)
-    status = await manager.start(make_unit(*SLEEP, more=AT_ONCE))
-    assert news.told.empty()
-    for restarts in (1, 2):
-        kill(status.main_pid)
-        async with asyncio.timeout(5):
-            assert await news.told.get() == status.name
-        status = await changed(manager, status.name, restarts=restarts, sub_state="running")
-        while not news.told.empty():
-            assert news.told.get_nowait() == status.name
-
-
-def cut(manager: SystemdManager) -> None:
-    """Cut the bus connection, as a dying bus daemon does."""
-    connection: Any = manager._bus._connection
-    connection._bus._sock.shutdown(socket.SHUT_RDWR)
-
-
-async def test_a_connection_cut_under_us_is_made_again(manager: SystemdManager, make_unit: MakeUnit) -> None:
-    news = News()
-    manager.watch(news)
-    unit = make_unit(*SLEEP)
-    before = await manager.start(unit)
-    never_ready = asyncio.create_task(manager.start(make_unit(*SLEEP, name="notify", kind="notify")))
-    await changed(manager, make_unit(*SLEEP, name="notify").name, active_state="activating")
-    cut(manager)
-    with pytest.raises(errors.SystemdUnavailable, match="cannot reach systemd over 'unix:path="):
-        await never_ready
-    with pytest.raises(errors.SystemdUnavailable):
-        await manager.status(unit.name)
-    assert await news.told.get() == "doubt"
-    assert await manager.status(unit.name) == before
-    os.kill(before.main_pid, signal.SIGTERM)  # its status stays only if it is referenced again
-    assert (await changed(manager, unit.name, active_state="inactive")).invocation_id == before.invocation_id
-    again = make_unit(*SLEEP, name="again")
-    assert (await manager.start(again)).active_state == "active"  # signals arrive again
-
-
-@pytest.mark.skipif(IS_USER, reason="needs root, to be somebody else for a moment")
-async def test_somebody_without_the_right_is_told_so(bus_address: str, make_unit: MakeUnit, library: Library) -> None:
-    manager = SystemdManager(address=bus_address, library=library)
-    await as_nobody(manager.open)
-    with pytest.raises(errors.PermissionDenied) as caught:
-        await manager.start(make_unit(*SLEEP))
-    assert caught.value.hint is not None
-    await manager.close()
-
-
-async def as_nobody(action: Callable[[], Awaitable[None]]) -> None:
-    """The bus daemon asks the kernel who connects."""
-    os.setresuid(65534, 65534, 0)
-    try:
-        await action()
-    finally:
-        os.setresuid(0, 0, 0)

@@ -13,7 +13,7 @@ import pytest
 from hero_supervisor import errors
 from hero_supervisor.unit import Property, UnitStatus
 from tests.redis_fixtures import eventually
-from tests.systemd_fixtures import systemctl
+from tests.systemd_fixtures import SLEEP, systemctl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     MakeUnit = Callable[..., TransientUnit]
 
-SLEEP = ("/bin/sleep", "1000")
 AT_ONCE = (
     Property("Restart", "s", "always"),
     Property("RestartUSec", "t", 0),

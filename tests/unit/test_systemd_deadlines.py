@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hero_supervisor import errors
-from hero_supervisor.systemd import SystemdManager
+from hero_supervisor.systemd import SystemdManager, unit_starts
 from hero_supervisor.systemd import bus as bus_module
 from hero_supervisor.systemd import manager as manager_module
 from tests.unit.conftest import UNIT, ends_with, open_connections, queued, starts_with, unit_job_is_gone
@@ -44,7 +44,7 @@ async def test_a_bus_that_falls_silent_while_it_is_set_up_is_given_up(
 async def test_a_start_of_which_nothing_is_heard_ends_after_its_own_timeout_and_a_margin(
     bus: FakeBus, manager: SystemdManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manager_module, "MARGIN_S", 0.1)
+    monkeypatch.setattr(unit_starts, "MARGIN_S", 0.1)
     starts_with(bus, queued)
     with pytest.raises(errors.OperationTimeout, match=r"within 0\.2 s and goes on"):
         await manager.start(replace(UNIT, start_timeout_s=0.1))
@@ -69,7 +69,7 @@ async def test_a_silent_unit_job_is_looked_at_as_often_as_was_asked_for(bus: Fak
 async def test_a_unit_that_is_executed_again_and_again_has_failed_all_the_same(
     bus: FakeBus, manager: SystemdManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manager_module, "SETTLE_PAUSE_S", 0.0)
+    monkeypatch.setattr(unit_starts, "SETTLE_PAUSE_S", 0.0)
     starts_with(bus, queued, ends_with("failed"))
     bus.properties.update({"ActiveState": ("s", "activating"), "SubState": ("s", "start")})
     bus.properties["Result"] = ("s", "exit-code")
