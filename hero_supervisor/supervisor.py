@@ -170,6 +170,7 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
                 logger.warning("unit %s belongs to no runner that is known here; it is left alone", unit.name)
             elif unit.is_running:
                 logger.info("adopted runner %s: unit %s, process %d", runner, unit.name, unit.main_pid)
+                await self._instances.mend(self._registry.get(runner).definition, unit.name)
 
     # -- inside --------------------------------------------------------------------------------------------------
 

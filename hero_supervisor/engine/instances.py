@@ -67,6 +67,11 @@ class Instances:
         await self._processes.stop(unit.name, timeout_s=runner.stop_timeout_s)
         return await self._processes.start(unit), True
 
+    async def mend(self, runner: Runner, unit_name: str) -> None:
+        """Correct what systemd will read again of the unit of an instance that runs, if its starter did not live to."""
+        if unit_name in self.names(runner):
+            await self._processes.mend(self.unit(runner, self._site.instance(unit_name)))
+
     async def stop(
         self, runner: Runner, names: Sequence[str] | None = None, *, reason: ExitReason = ExitReason.OPERATOR
     ) -> list[UnitStatus]:

@@ -299,13 +299,14 @@ class SystemdManager:
     async def adopt(self, pattern: str) -> list[UnitStatus]:
         """Reference all loaded units whose names match a glob pattern, and return their statuses by name.
 
-        Those that cannot be referenced, because their file is gone or cannot be read, are among them if they run.
+        Those that cannot be referenced, because their file is gone or cannot be read, or because there are too many
+        (``unit_references.py``), are among them if they run.
 
         Raises:
             SystemdUnavailable: The connection is, or was, lost.
         """
         names = sorted(await self.states(pattern))
-        await together([self._units.references.take(name) for name in names])
+        await together([self._units.references.take(name) for name in names[: self._units.references.room]])
         statuses = await together([self.status(name) for name in names])
         return [status for status in statuses if status.name in self._units.references or status.is_running]
 

@@ -2,25 +2,39 @@
 
 A reference belongs to our bus connection: systemd drops them all when that is lost, so they are taken again with the
 next one. systemd counts the references of each connection, so each unit is referenced once; the names are kept here.
+
+For every unit that is referenced, and every unit job, PID 1 has a match rule on the bus, of which dbus-daemon allows a
+connection 512; one more, and PID 1 is thrown off the bus for a moment (measured on 252: all references of everybody are
+lost). So only so many units are referenced for longer than a stop takes. Of the others systemd forgets a run that ended
+well.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import HeroError, NotFound, OperationTimeout, SystemdRefused, SystemdUnavailable
 
 from .bus import to_manager
+from .unit_status import is_loaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from hero_supervisor.unit import TransientUnit
 
     from .bus import SystemdBus
     from .connection import Call, Connection
 
 logger = logging.getLogger(__name__)
+
+
+#: Units that are referenced while they run, and at once. The rest of 512 is for unit jobs and other clients of PID 1.
+MAX_HELD: Final = 380
+MAX_REFERENCES: Final = 420
 
 
 class UnitReferences:
@@ -34,30 +48,43 @@ class UnitReferences:
         return unit_name in self._names
 
     @contextlib.contextmanager
-    def started(self, unit_name: str) -> Iterator[None]:
+    def started(self, unit: TransientUnit) -> Iterator[TransientUnit]:
         """Note the reference that a start with ``AddRef`` inside takes, unless systemd refuses the start.
 
         It is noted first: when the start is cancelled, or gets no reply, the reference may be ours already.
+
+        Yields:
+            What is to be started: without ``AddRef`` when enough units are referenced.
         """
-        was_held = unit_name in self._names
-        self._names.add(unit_name)
+        was_held = unit.name in self._names
+        if not was_held and not self.room:
+            yield replace(unit, properties=tuple(prop for prop in unit.properties if prop.name != "AddRef"))
+            return
+        self._names.add(unit.name)
         try:
-            yield
+            yield unit
         except (SystemdUnavailable, OperationTimeout):
             raise
         except HeroError:
             if not was_held:
-                self._names.discard(unit_name)
+                self._names.discard(unit.name)
             raise
+
+    @property
+    def room(self) -> int:
+        """How many more units may be referenced for long."""
+        return max(0, MAX_HELD - len(self._names))
 
     async def take(self, unit_name: str) -> bool:
         """Reference a unit unless we do already; return whether it is loaded.
 
         One whose file is gone or cannot be read any more, which a ``daemon-reload`` notices, cannot be referenced. It
-        may run all the same: then nothing is lost but its result when it has ended.
+        may run all the same: then nothing is lost but its result when it has ended. So it is with one too many.
         """
         if unit_name in self._names:
             return True
+        if len(self._names) >= MAX_REFERENCES:
+            return await is_loaded(self._bus.call_together, unit_name)
         self._names.add(unit_name)
         try:
             await self._bus.call(_ref(unit_name))

@@ -144,9 +144,9 @@ class UnitStarts:
         raise UnitExists(f"cannot start unit '{unit.name}': {text}", unit=unit.name)
 
     async def _start_transient(self, unit: TransientUnit, wrong: Wrong) -> str:
-        body: tuple[object, ...] = (unit.name, "fail", self._bus.library.pairs(unit.properties), [])
-        call = to_manager(f"start unit '{unit.name}'", "StartTransientUnit", "ssa(sv)a(sa(sv))", *body, returns="o")
-        with self._units.references.started(unit.name):
+        with self._units.references.started(unit) as started:
+            body: tuple[object, ...] = (unit.name, "fail", self._bus.library.pairs(started.properties), [])
+            call = to_manager(f"start unit '{unit.name}'", "StartTransientUnit", "ssa(sv)a(sa(sv))", *body, returns="o")
             (path,) = await self._bus.call(call, repeat=False)
         await self._correct(unit.name, wrong)
         return str(path)

@@ -379,7 +379,8 @@ def test_what_was_stopped_together_with_the_supervisor_runs_again_with_the_next(
 def test_what_ended_well_while_the_supervisor_was_away_is_not_started_again(service: Service, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    service.add("once", command=["/bin/sh", "-c", f"read line < {gate}"], restart="on-failure")
+    command = ["/bin/sh", "-c", f"read line < {gate}"]
+    service.add("once", command=command, restart="on-failure", sandbox="trusted")
     unit = f"{service.namespace}-runner-once.service"
     service.kill()
     gate.write_text("go\n")

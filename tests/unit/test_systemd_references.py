@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hero_supervisor import errors
-from hero_supervisor.systemd import SystemdManager
+from hero_supervisor.systemd import SystemdManager, unit_references
+from hero_supervisor.unit import flag
 from tests import systemd_fake_bus as fake
 from tests.unit.conftest import (
     ACCESS_DENIED,
@@ -38,6 +39,21 @@ async def test_a_unit_is_referenced_once(bus: FakeBus, manager: SystemdManager) 
     for _ in range(2):
         assert [status.name for status in await manager.adopt("a*")] == ["a.service"]
     assert bus.members().count("RefUnit") == 1
+
+
+async def test_only_so_many_units_are_referenced_while_they_run(
+    bus: FakeBus, manager: SystemdManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_references, "MAX_HELD", 1)
+    bus.answers["ListUnitsByPatterns"] = lambda call: [
+        fake.reply(call, "a(ssssssouso)", [ROW, ["b.service", *ROW[1:]]])
+    ]
+    assert [status.name for status in await manager.adopt("*")] == ["a.service", "b.service"]
+    assert bus.members().count("RefUnit") == 1
+    starts_with(bus, queued, ended)
+    await manager.start(replace(UNIT, name="c.service", properties=(flag("AddRef"),)))
+    (call,) = (call for call in bus.calls if call.member == "StartTransientUnit")
+    assert call.body[2] == []
 
 
 async def test_a_cancelled_start_leaves_no_waiter_and_the_unit_referenced(
