@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from .app import SupervisorApp
     from .builder import SupervisorBuilder
     from .client import JobClient
+    from .definition.limits import Limits, LogRate
+    from .definition.restart import Backoff
+    from .definition.sandbox import Sandbox
     from .errors import HeroError
     from .job import Job, JobBuilder, JobResult, JobStatus
-    from .limits import Limits, LogRate
     from .records import ExitReason, ExitRecord, LogRecord, RunnerState, RunnerStats, RunnerStatus, StatusSummary
-    from .restart import Backoff
     from .runner import Runner
-    from .sandbox import Sandbox
     from .supervisor import Supervisor
 
 __all__ = [
@@ -62,11 +62,11 @@ _MODULES = {
     "client": ("JobClient",),
     "errors": ("HeroError",),
     "job": ("Job", "JobBuilder", "JobResult", "JobStatus"),
-    "limits": ("Limits", "LogRate"),
+    "definition.limits": ("Limits", "LogRate"),
     "records": ("ExitReason", "ExitRecord", "LogRecord", "RunnerState", "RunnerStats", "RunnerStatus", "StatusSummary"),
-    "restart": ("Backoff",),
+    "definition.restart": ("Backoff",),
     "runner": ("Runner",),
-    "sandbox": ("Sandbox",),
+    "definition.sandbox": ("Sandbox",),
     "supervisor": ("Supervisor",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

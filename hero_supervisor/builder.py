@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from .definition.sandbox import Sandbox
     from .ports import ExitSource, LogSource, ProcessManager
     from .runner import Runner
-    from .sandbox import Sandbox
 
 
 class SupervisorBuilder:

@@ -37,7 +37,7 @@ from .errors import HeroError, OperationTimeout, UnitFailed
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from .probe import HttpProbe, Probe, Target
+    from .definition.probe import HttpProbe, Probe, Target
 
 logger = logging.getLogger(__name__)
 

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, cast
 import msgspec
 from msgspec import Meta
 
-from . import environment, extra_properties, limits, probe, restart, schema
-from .command import command_faults
-from .environment import Credentials
+from . import schema
+from .definition import environment, extra_properties, limits, probe, restart
+from .definition.command import command_faults
+from .definition.environment import Credentials
+from .definition.extra_properties import ExtraProperties
+from .definition.limits import Limits, LogRate, OomPolicy
+from .definition.original import from_original, is_original
+from .definition.probe import Probe
+from .definition.restart import Backoff, PositiveSeconds, RestartPolicy, Seconds
+from .definition.sandbox import Sandbox
 from .errors import Fault, InvalidRunner
-from .extra_properties import ExtraProperties
-from .limits import Limits, LogRate, OomPolicy
-from .original import from_original, is_original
-from .probe import Probe
-from .restart import Backoff, PositiveSeconds, RestartPolicy, Seconds
-from .sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,9 +17,9 @@ import msgspec
 from msgspec import Meta
 
 from . import schema
+from .definition.sandbox import Sandbox
 from .errors import Fault, InvalidInput, InvalidSettings
 from .runner import Runner, runners_from
-from .sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

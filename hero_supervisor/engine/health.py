@@ -21,7 +21,7 @@ from hero_supervisor.probing import Prober, wait_healthy
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hero_supervisor.probe import Probe
+    from hero_supervisor.definition.probe import Probe
     from hero_supervisor.probing import Checker, Health
     from hero_supervisor.runner import Runner
     from hero_supervisor.unit import UnitStatus

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace as with_fields
 
+from hero_supervisor.definition.restart import RestartPolicy
 from hero_supervisor.errors import HeroError, OperationTimeout, UnitFailed
-from hero_supervisor.restart import RestartPolicy
 from hero_supervisor.runner import Readiness
 from hero_supervisor.unit import Property, render
 

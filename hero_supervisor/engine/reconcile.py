@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from hero_supervisor.definition.restart import RestartPolicy
 from hero_supervisor.errors import (
     Conflict,
     DependencyNotReady,
@@ -35,7 +36,6 @@ from hero_supervisor.errors import (
     UnitFailed,
 )
 from hero_supervisor.records import ExitReason
-from hero_supervisor.restart import RestartPolicy
 from hero_supervisor.state import Desired
 from hero_supervisor.together import together
 from hero_supervisor.unit import UnitStatus

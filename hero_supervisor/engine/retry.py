@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from hero_supervisor.state import Retry
 
 if TYPE_CHECKING:
-    from hero_supervisor.restart import Backoff
+    from hero_supervisor.definition.restart import Backoff
 
 
 def next_retry(backoff: Backoff, before: Retry | None, *, invocation_id: str, now: float, random: float) -> Retry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from hero_supervisor.restart import RestartPolicy
+from hero_supervisor.definition.restart import RestartPolicy
 from hero_supervisor.state import Desired
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from hero_supervisor.definition.restart import PositiveSeconds
 from hero_supervisor.engine.order import stages
 from hero_supervisor.engine.selection import select
 from hero_supervisor.errors import Fault, InvalidInput
 from hero_supervisor.records import Operation, RunnerOutcome, RunnerState, RunnerStatus, StatusSummary, Verb
-from hero_supervisor.restart import PositiveSeconds
 
 from .changes import ChangeOperations
 from .control import ControlOperations, SignalName

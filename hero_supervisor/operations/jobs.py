@@ -8,8 +8,8 @@ from typing import Annotated, Final
 from msgspec import Meta
 from msgspec.structs import replace
 
+from hero_supervisor.definition.restart import PositiveSeconds
 from hero_supervisor.job import Job, JobId, JobResult, JobStatus, JobSummary
-from hero_supervisor.restart import PositiveSeconds
 from hero_supervisor.runner import RunnerId
 
 from .parts import Parts

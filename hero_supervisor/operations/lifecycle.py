@@ -14,12 +14,12 @@ from typing import Annotated
 from msgspec import Meta
 
 from hero_supervisor import schema
+from hero_supervisor.definition.restart import PositiveSeconds
 from hero_supervisor.engine.drain import drain_signal
 from hero_supervisor.engine.order import cycle_faults
 from hero_supervisor.errors import Conflict, Fault, InvalidInput, InvalidRunner, OperationTimeout
 from hero_supervisor.reachability import reach_faults
 from hero_supervisor.records import ExitReason, RunnerStatus
-from hero_supervisor.restart import PositiveSeconds
 from hero_supervisor.runner import Runner, RunnerId
 from hero_supervisor.state import Desired, StoredRunner
 from hero_supervisor.unit import faults_on

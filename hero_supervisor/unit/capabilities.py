@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from hero_supervisor.definition.extra_properties import EXTRA_PROPERTIES
+from hero_supervisor.definition.limits import DEFAULT_TASKS
+from hero_supervisor.definition.sandbox import Sandbox
 from hero_supervisor.errors import Fault
-from hero_supervisor.extra_properties import EXTRA_PROPERTIES
-from hero_supervisor.limits import DEFAULT_TASKS
-from hero_supervisor.sandbox import Sandbox
 
 from .sandbox import is_hidden, is_within, sandbox_of
 

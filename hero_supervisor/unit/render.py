@@ -16,9 +16,9 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
+from hero_supervisor.definition.extra_properties import EXTRA_PROPERTIES
+from hero_supervisor.definition.restart import RestartPolicy
 from hero_supervisor.drain import DRAINED_STATUS
-from hero_supervisor.extra_properties import EXTRA_PROPERTIES
-from hero_supervisor.restart import RestartPolicy
 from hero_supervisor.runner import Readiness
 
 from .capabilities import Capabilities
@@ -28,8 +28,8 @@ from .transient import NO_LIMIT, Property, TransientUnit, duration, exec_reload,
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from hero_supervisor.extra_properties import ExtraValue
-    from hero_supervisor.limits import Limits
+    from hero_supervisor.definition.extra_properties import ExtraValue
+    from hero_supervisor.definition.limits import Limits
     from hero_supervisor.runner import Runner
 
     from .site import Site

@@ -24,7 +24,7 @@ import sys
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
-from hero_supervisor.sandbox import Sandbox
+from hero_supervisor.definition.sandbox import Sandbox
 
 from .transient import Property, flag, no_namespaces, shown_paths
 

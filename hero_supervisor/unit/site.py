@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hero_supervisor.sandbox import Sandbox
+from hero_supervisor.definition.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,12 +16,12 @@ import pytest
 
 from hero_supervisor import errors
 from hero_supervisor.builder import SupervisorBuilder
+from hero_supervisor.definition.limits import Limits
+from hero_supervisor.definition.restart import Backoff
+from hero_supervisor.definition.sandbox import Sandbox
 from hero_supervisor.engine import reconcile
-from hero_supervisor.limits import Limits
 from hero_supervisor.records import ExitReason, OperationState, PlanAction, RunnerState, Verb
-from hero_supervisor.restart import Backoff
 from hero_supervisor.runner import Runner
-from hero_supervisor.sandbox import Sandbox
 from hero_supervisor.testing import InMemoryExitSource, InMemoryLogSource, InMemoryProcessManager
 from tests.redis_fixtures import eventually
 

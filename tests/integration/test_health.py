@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 
 from hero_supervisor import errors
 from hero_supervisor.builder import SupervisorBuilder
-from hero_supervisor.probe import Probe, TcpProbe
+from hero_supervisor.definition.probe import Probe, TcpProbe
+from hero_supervisor.definition.restart import Backoff
 from hero_supervisor.records import ExitReason, RunnerState
-from hero_supervisor.restart import Backoff
 from hero_supervisor.runner import Milestone, Runner
 from hero_supervisor.testing import InMemoryExitSource, InMemoryLogSource, InMemoryProcessManager
 from tests.redis_fixtures import RedisProcess, eventually

@@ -12,11 +12,11 @@ import pytest
 
 from hero_supervisor import errors
 from hero_supervisor.builder import SupervisorBuilder
-from hero_supervisor.limits import Limits
+from hero_supervisor.definition.limits import Limits
+from hero_supervisor.definition.restart import Backoff
+from hero_supervisor.definition.sandbox import Sandbox
 from hero_supervisor.records import OperationState, PlanAction, RunnerState, Verb
-from hero_supervisor.restart import Backoff
 from hero_supervisor.runner import Milestone, Runner
-from hero_supervisor.sandbox import Sandbox
 from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
 from hero_supervisor.unit import systemd_run_line
 from tests.redis_fixtures import eventually

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from redis.asyncio import Redis
 
 from hero_supervisor.client import JobClient
-from hero_supervisor.probe import Probe
+from hero_supervisor.definition.probe import Probe
 from hero_supervisor.probing import Checker, Health, Prober, Verdict
 from tests.redis_fixtures import eventually
 

@@ -9,10 +9,10 @@ import pytest
 
 from hero_supervisor import errors
 from hero_supervisor.builder import SupervisorBuilder
+from hero_supervisor.definition.restart import Backoff, RestartPolicy
+from hero_supervisor.definition.sandbox import Sandbox
 from hero_supervisor.engine import reconcile
-from hero_supervisor.restart import Backoff, RestartPolicy
 from hero_supervisor.runner import Runner
-from hero_supervisor.sandbox import Sandbox
 from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
 from tests.redis_fixtures import eventually
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from hero_supervisor.definition.limits import Limits, LogRate
+from hero_supervisor.definition.restart import Backoff
 from hero_supervisor.errors import CommandNotExecutable
-from hero_supervisor.limits import Limits, LogRate
 from hero_supervisor.reachability import reach_faults
-from hero_supervisor.restart import Backoff
 from hero_supervisor.runner import Runner
 from hero_supervisor.systemd import SystemdManager
 from hero_supervisor.systemd.unit_starts import UnitStarts

@@ -10,9 +10,9 @@ import pytest
 
 from hero_supervisor.builder import SupervisorBuilder
 from hero_supervisor.cgroup import CGROUP_ROOT, CgroupSampler
+from hero_supervisor.definition.sandbox import Sandbox
 from hero_supervisor.errors import RunnerNotFound
 from hero_supervisor.runner import Runner
-from hero_supervisor.sandbox import Sandbox
 from hero_supervisor.systemd import SystemdManager
 from hero_supervisor.testing import InMemoryLogSource
 from hero_supervisor.unit import Property

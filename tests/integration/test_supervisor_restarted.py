@@ -16,10 +16,10 @@ import pytest
 
 from hero_supervisor import errors, state
 from hero_supervisor.builder import SupervisorBuilder
+from hero_supervisor.definition.restart import Backoff
+from hero_supervisor.definition.sandbox import Sandbox
 from hero_supervisor.engine import reconcile
-from hero_supervisor.restart import Backoff
 from hero_supervisor.runner import Runner
-from hero_supervisor.sandbox import Sandbox
 from hero_supervisor.state import Desired
 from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
 from tests.redis_fixtures import eventually

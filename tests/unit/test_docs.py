@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hero_supervisor.extra_properties import EXTRA_PROPERTIES
-from hero_supervisor.limits import Limits, LogRate
-from hero_supervisor.restart import Backoff
+from hero_supervisor.definition.extra_properties import EXTRA_PROPERTIES
+from hero_supervisor.definition.limits import Limits, LogRate
+from hero_supervisor.definition.restart import Backoff
+from hero_supervisor.definition.sandbox import Sandbox
 from hero_supervisor.runner import Runner
-from hero_supervisor.sandbox import Sandbox
 from hero_supervisor.unit import Capabilities, Site
 from hero_supervisor.unit.sandbox import sandbox_properties
 

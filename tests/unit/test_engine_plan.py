@@ -4,10 +4,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from hero_supervisor.definition.limits import Limits
+from hero_supervisor.definition.restart import Backoff
 from hero_supervisor.engine.plan import LIVE_FIELDS, plan
-from hero_supervisor.limits import Limits
 from hero_supervisor.records import ChangeEffect, PlanAction
-from hero_supervisor.restart import Backoff
 from hero_supervisor.runner import Runner
 
 BEFORE = Runner(id="a", command=("x",), limits=Limits(memory_max_bytes=100))

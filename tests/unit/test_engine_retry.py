@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from hero_supervisor.definition.restart import Backoff
 from hero_supervisor.engine.retry import left_s, next_retry, pause_s
-from hero_supervisor.restart import Backoff
 from hero_supervisor.state import Retry
 
 BACKOFF = Backoff(delay_s=1, max_delay_s=10, factor=3, jitter=0)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from hero_supervisor.definition.restart import RestartPolicy
 from hero_supervisor.engine.verdict import Verdict, verdict
-from hero_supervisor.restart import RestartPolicy
 from hero_supervisor.state import Desired
 from hero_supervisor.unit import UnitStatus
 

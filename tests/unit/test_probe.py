@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hero_supervisor.environment import MAX_COMMAND_BYTES
+from hero_supervisor.definition.environment import MAX_COMMAND_BYTES
+from hero_supervisor.definition.probe import HttpProbe, Probe, TcpProbe
 from hero_supervisor.errors import InvalidProbe
-from hero_supervisor.probe import HttpProbe, Probe, TcpProbe
 
 
 def _paths(data: object) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hero_supervisor import probing
+from hero_supervisor.definition.probe import Probe
 from hero_supervisor.errors import (
     CommandNotExecutable,
     OperationTimeout,
@@ -16,7 +17,6 @@ from hero_supervisor.errors import (
     RedisUnavailable,
     SystemdUnavailable,
 )
-from hero_supervisor.probe import Probe
 from hero_supervisor.probing import Checker, Health, Outcome, Prober, Threshold, Verdict, wait_healthy
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hero_supervisor.probe import HttpProbe, Probe, TcpProbe
+from hero_supervisor.definition.probe import HttpProbe, Probe, TcpProbe
 from hero_supervisor.probing import Checker, Outcome, Verdict, wait_healthy
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hero_supervisor.environment import MAX_COMMAND_BYTES
+from hero_supervisor.definition.environment import MAX_COMMAND_BYTES
+from hero_supervisor.definition.limits import Limits, LogRate
+from hero_supervisor.definition.restart import Backoff
 from hero_supervisor.errors import InvalidRunner
-from hero_supervisor.limits import Limits, LogRate
-from hero_supervisor.restart import Backoff
 from hero_supervisor.runner import Runner
 
 

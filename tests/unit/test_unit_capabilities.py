@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from hero_supervisor.definition.sandbox import Sandbox
 from hero_supervisor.errors import InvalidRunner
 from hero_supervisor.runner import Runner
-from hero_supervisor.sandbox import Sandbox
 from hero_supervisor.systemd.capabilities import read_capabilities
 from hero_supervisor.unit import Capabilities, Site, faults_on
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hero_supervisor.restart import Backoff, RestartPolicy
+from hero_supervisor.definition.restart import Backoff, RestartPolicy
+from hero_supervisor.definition.sandbox import Sandbox
 from hero_supervisor.runner import Executor, Milestone, Readiness, Runner
-from hero_supervisor.sandbox import Sandbox
 from hero_supervisor.unit import Capabilities, Site, render
 
 SITE = Site("hero", Path("/var/lib/hero-supervisor/runner.env"))

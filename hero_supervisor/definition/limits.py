@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from .errors import Fault
-from .schema import READ
+from hero_supervisor.errors import Fault
+from hero_supervisor.schema import READ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 from msgspec import Meta
 
-from . import schema
-from .errors import Fault
+from hero_supervisor import schema
+from hero_supervisor.errors import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .errors import Fault, InvalidRunner
+from hero_supervisor.errors import Fault, InvalidRunner
 
 _FIELDS: Final = ("name", "binary_path", "db_path", "redis_url", "process_manager")
 

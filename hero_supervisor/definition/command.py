@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import schema
+from hero_supervisor import schema
+from hero_supervisor.errors import Fault
+
 from .environment import MAX_COMMAND_BYTES, size_of
-from .errors import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from .errors import Fault
+from hero_supervisor.errors import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, Self
 import msgspec
 from msgspec import Meta
 
-from . import schema
+from hero_supervisor import schema
+from hero_supervisor.errors import Fault, InvalidProbe
+
 from .command import command_faults
-from .errors import Fault, InvalidProbe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

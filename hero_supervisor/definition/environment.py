@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from msgspec import Meta
 
-from . import schema
-from .errors import Fault
+from hero_supervisor import schema
+from hero_supervisor.errors import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
