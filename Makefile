@@ -45,7 +45,7 @@ bench: ## benchmarks, in the same throw-away machine as the tests
 	@$(DEV)/setup bench
 	@$(DEV)/test tests/benchmarks -- $(ARGS)
 
-chaos: ## the fault matrix: what has to stay true when things break, with figures; takes some six minutes
+chaos: ## the fault matrix: what has to stay true when things break, with figures; takes some eleven minutes
 	@$(DEV)/test tests/chaos -- $(ARGS) </dev/null
 
 sandbox: ## a shell in a fresh throw-away machine, gone on exit
