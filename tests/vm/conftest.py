@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.conftest import figures
 from tests.conftest import missing
+
+__all__ = ["figures"]
 
 BOOT = os.environ.get("HERO_VM_BOOT")
 
