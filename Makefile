@@ -38,7 +38,7 @@ test-debian12: ## all tests on Debian 12: systemd 252
 test-debian13: ## all tests on Debian 13: systemd 257
 	@$(DEV)/test --debian trixie tests/unit tests/integration tests/e2e -- $(ARGS)
 
-test-vm: ## tests of limits and reboots, in a virtual machine (root)
+test-vm: ## tests of limits, reboots and power cuts, in a virtual machine (root)
 	@$(DEV)/vm trixie -- $(ARGS)
 
 bench: ## benchmarks, in the same throw-away machine as the tests
