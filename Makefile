@@ -38,14 +38,14 @@ test-debian12: ## all tests on Debian 12: systemd 252
 test-debian13: ## all tests on Debian 13: systemd 257
 	@$(DEV)/test --debian trixie tests/unit tests/integration tests/e2e -- $(ARGS)
 
-test-vm: ## tests of limits and reboots, in a virtual machine (root)
+test-vm: ## tests of limits, reboots and power cuts, in a virtual machine (root)
 	@$(DEV)/vm trixie -- $(ARGS)
 
 bench: ## benchmarks, in the same throw-away machine as the tests
 	@$(DEV)/setup bench
 	@$(DEV)/test tests/benchmarks -- $(ARGS)
 
-chaos: ## the fault matrix: what has to stay true when things break, with figures; takes some six minutes
+chaos: ## the fault matrix: what has to stay true when things break, with figures; takes some eleven minutes
 	@$(DEV)/test tests/chaos -- $(ARGS) </dev/null
 
 sandbox: ## a shell in a fresh throw-away machine, gone on exit

@@ -1,7 +1,8 @@
-"""What only a machine of their own can show: enforced limits, and reboots. ``make test-vm`` runs these tests in one.
+"""What only a machine of their own can show: enforced limits, reboots, power cuts. ``make test-vm`` runs them in one.
 
-It boots twice, and HERO_VM_BOOT says for which time: tests with ``@pytest.mark.boot(2)`` run after the reboot, all
-others before it. What they leave on disk for each other is there again.
+It boots several times, and HERO_VM_BOOT says for which time: tests with ``@pytest.mark.boot(2)`` run after the reboot,
+all others before it. What they leave on disk for each other is there again. The power is cut during a test that is
+marked ``power_cut``, so it comes last, and the machine boots once more.
 """
 
 from __future__ import annotations
@@ -11,34 +12,39 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.conftest import figures
 from tests.conftest import missing
+
+__all__ = ["figures"]
 
 BOOT = os.environ.get("HERO_VM_BOOT")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Make the markers known."""
     config.addinivalue_line(
-        "markers", "boot(number): run at this boot of the virtual machine, 1 or 2; else at the first"
+        "markers", "boot(number, ...): run at these boots of the virtual machine, from 1 up; else at the first"
     )
+    config.addinivalue_line("markers", "power_cut: the power is cut meanwhile; no test of this boot runs after it")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what belongs to another boot; outside the virtual machine each test says so itself."""
-    others = [item for item in items if BOOT and _is_of_this_directory(item) and boot_of(item) != int(BOOT)]
+    others = [item for item in items if BOOT and _is_of_this_directory(item) and int(BOOT) not in boots_of(item)]
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
+    items.sort(key=lambda item: item.get_closest_marker("power_cut") is not None)
 
 
 def _is_of_this_directory(item: pytest.Item) -> bool:
     return Path(__file__).parent in item.path.parents
 
 
-def boot_of(item: pytest.Item) -> int:
-    """Return the boot at which a test runs."""
+def boots_of(item: pytest.Item) -> tuple[int, ...]:
+    """Return the boots at which a test runs."""
     marker = item.get_closest_marker("boot")
-    return int(marker.args[0]) if marker else 1
+    return marker.args if marker else (1,)
 
 
 @pytest.fixture(autouse=True)
