@@ -10,8 +10,8 @@
     exits.jsonl    how the runs of the runners ended (``exits/store.py``)
     redis/         data of the private Redis
 
-systemd knows what runs; this directory knows what should. A file is replaced as a whole (temporary file, fsync,
-rename), so a crash leaves the old content or the new, and a file that cannot be read is never overwritten.
+systemd knows what runs; this directory knows what should. A file is replaced as a whole (``durable.py``), so a crash
+leaves the old content or the new, and a file that cannot be read is never overwritten.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from .durable import replace_file
 from .errors import CorruptRecord, Fault, InvalidSettings, StateLocked, StateUnavailable
 from .runner import Runner
 
@@ -136,7 +137,7 @@ class StateDirectory:
             CorruptRecord: It is there, and the pattern finds nothing; it is left as it is.
         """
         if not path.exists():
-            self._replace(path, content.encode())
+            replace_file(path, content.encode())
         found = pattern.fullmatch(path.read_text(errors="replace"))
         if found is None:
             raise CorruptRecord(f"cannot read {path}: it is damaged", hint="restore it from a copy, or move it away")
@@ -210,7 +211,7 @@ class StateDirectory:
             content = _Content(runners=list(runners.values()), boot_id=_boot_id())
             data = msgspec.json.format(msgspec.json.encode(content), indent=2)
             try:
-                await _to_the_end(asyncio.to_thread(self._replace, self.path / "runners.json", data))
+                await _to_the_end(asyncio.to_thread(replace_file, self.path / "runners.json", data))
             except OSError as exc:
                 text = f"cannot write to the state directory {self.path}: {exc.strerror or exc}"
                 raise StateUnavailable(text, hint="is its disk full?") from exc
@@ -219,15 +220,7 @@ class StateDirectory:
     def write_environment(self, variables: Mapping[str, str]) -> None:
         """Replace the environment file of the runners."""
         lines = [f'{name}="{_escape(value)}"\n' for name, value in variables.items()]
-        self._replace(self.environment_file, "".join(lines).encode())
-
-    def _replace(self, path: Path, data: bytes) -> None:
-        temporary = path.with_suffix(".new")
-        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        replace_file(self.environment_file, "".join(lines).encode())
 
 
 def _boot_id() -> str:

@@ -10,8 +10,8 @@ What belongs together is written together and flushed to disk, the position last
 the old one, and the same records are made again, or all is there. What is torn at the end is cut off by the next open.
 
 **Bounds.** So many records a runner, the newest ones, and so many bytes in all: when the latter do not suffice, every
-runner keeps fewer, so that one that crashes all the time cannot push out the others. The file is rewritten (temporary
-file, fsync, rename) when it holds twice of what counts.
+runner keeps fewer, so that one that crashes all the time cannot push out the others. The file is rewritten
+when it holds twice of what counts.
 
 **It never keeps anybody from working.** A file that cannot be read is moved aside, its readable part is kept; what
 cannot be written stays in memory and is written with the next thing that can be. Both are said once, in the log.
@@ -22,11 +22,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from hero_supervisor.durable import append_to_file, replace_file
 from hero_supervisor.records import ExitReason, ExitRecord
 
 if TYPE_CHECKING:
@@ -211,25 +211,13 @@ class ExitStore:
         return [msgspec.json.encode(line) + b"\n" for line in lines]
 
     def _append(self, data: bytes, lines: int) -> None:
-        with open(self._path, "ab", opener=_open_private) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        append_to_file(self._path, data)
         self._lines += lines
         self._bytes += len(data)
 
     def _replace(self, lines: Sequence[bytes]) -> None:
-        temporary = self._path.with_suffix(".new")
-        with open(temporary, "wb", opener=_open_private) as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        replace_file(self._path, b"".join(lines))
         self._lines, self._bytes = len(lines), sum(map(len, lines))
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _newest_first(records: Iterable[ExitRecord]) -> list[ExitRecord]:

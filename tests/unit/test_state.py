@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hero_supervisor import durable
+from hero_supervisor import state as state_module
 from hero_supervisor.errors import CorruptRecord, InvalidSettings, StateLocked
 from hero_supervisor.runner import Runner
 from hero_supervisor.state import Desired, StateDirectory, StoredRunner
@@ -98,13 +100,13 @@ async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 async def test_saves_that_meet_share_one_replacement(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     replaced = []
-    replace = state._replace
+    replace = durable.replace_file
 
     def note(path: Path, data: bytes) -> None:
         replaced.append(path)
         replace(path, data)
 
-    monkeypatch.setattr(state, "_replace", note)
+    monkeypatch.setattr(state_module, "replace_file", note)
     await asyncio.gather(*(state.save({}) for _ in range(50)))
     assert len(replaced) == 2  # the first one's, and one for all that came while it was under way
 
@@ -112,7 +114,7 @@ async def test_saves_that_meet_share_one_replacement(state: StateDirectory, monk
 async def test_a_save_that_is_cancelled_is_over_before_the_next_one_begins(
     state: StateDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace, begun, may_go_on = state._replace, threading.Event(), threading.Event()
+    replace, begun, may_go_on = durable.replace_file, threading.Event(), threading.Event()
     under_way, met = [0], []
 
     def slow(path: Path, data: bytes) -> None:
@@ -123,7 +125,7 @@ async def test_a_save_that_is_cancelled_is_over_before_the_next_one_begins(
         replace(path, data)
         under_way[0] -= 1
 
-    monkeypatch.setattr(state, "_replace", slow)
+    monkeypatch.setattr(state_module, "replace_file", slow)
     first = asyncio.create_task(state.save({"a": _stored("a")}))
     await asyncio.to_thread(begun.wait, 5)
     first.cancel()
@@ -144,7 +146,6 @@ def test_the_password_of_the_private_redis_is_made_once_and_only_its_owner_reads
     assert (tmp_path / "redis.conf").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.xfail(strict=True, reason="the directory is not synced, so a power cut may undo the rename")
 async def test_what_was_saved_is_on_disk_also_by_its_name(
     state: StateDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

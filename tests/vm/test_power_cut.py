@@ -148,11 +148,6 @@ def test_after_a_power_cut_all_is_as_the_state_directory_says(notes: Notes, figu
 
 
 @AFTER_A_CUT
-@pytest.mark.xfail(
-    raises=AssertionError,
-    strict=False,
-    reason="the state directory is not synced after a rename, so the last acknowledged operation may be lost",
-)
 def test_what_was_acknowledged_before_a_power_cut_is_so_again(notes: Notes) -> None:
     assert lost(notes) == []
 
