@@ -154,6 +154,7 @@ async def test_what_runs_and_is_wanted_is_left_alone(units: InMemoryProcessManag
     async with opened() as supervisor:
         await status_is(supervisor, "running", "running")
     assert await units.status(UNIT) == before
+    assert [unit.name for unit in units.mended] == [UNIT]
 
 
 async def test_what_drained_goes_on_draining_and_is_told_again(units: InMemoryProcessManager, opened: Open) -> None:

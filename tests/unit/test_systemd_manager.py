@@ -138,6 +138,14 @@ async def test_a_unit_that_never_stops_changing_has_a_status_all_the_same(
     assert (await manager.status("a.service")).active_state == "active"
 
 
+@pytest.mark.parametrize(("state", "expected"), [("running", False), ("degraded", False), ("stopping", True)])
+async def test_a_shutdown_is_told_by_the_managers_state(
+    bus: FakeBus, manager: SystemdManager, state: str, *, expected: bool
+) -> None:
+    bus.properties["SystemState"] = ("s", state)
+    assert await manager.is_shutting_down() is expected
+
+
 async def test_stopping_a_unit_that_is_not_loaded_is_no_error(bus: FakeBus, manager: SystemdManager) -> None:
     for member in ("RefUnit", "GetUnit"):
         bus.answers[member] = lambda call: [fake.error(call, NO_SUCH_UNIT)]
