@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hero_supervisor import state as state_module
 from hero_supervisor.engine.registry import Registry
 from hero_supervisor.errors import StateUnavailable
 from hero_supervisor.runner import Runner
@@ -27,13 +28,13 @@ async def test_what_could_not_be_written_down_has_not_happened_and_can_be_tried_
     state = StateDirectory(tmp_path)
     registry = Registry(state)
     with monkeypatch.context() as context:
-        context.setattr(state, "_replace", _full)
+        context.setattr(state_module, "replace_file", _full)
         with pytest.raises(StateUnavailable, match="no space"):
             await registry.add(RUNNER, is_declared=False)
     assert "a" not in registry
     await registry.add(RUNNER, is_declared=False)
     with monkeypatch.context() as context:
-        context.setattr(state, "_replace", _full)
+        context.setattr(state_module, "replace_file", _full)
         with pytest.raises(StateUnavailable, match="no space"):
             await registry.want("a", Desired.RUNNING)
         with pytest.raises(StateUnavailable, match="no space"):
