@@ -148,7 +148,7 @@ async def manager(unit_prefix: str, bus_address: str, library: Library) -> Async
 
 async def stop_all(manager: SystemdManager, prefix: str) -> None:
     """Stop and unload a test's units, so that what is left then was leaked by the code under test."""
-    units = [status.name for status in await manager.adopt(f"{prefix}*") if status.name.endswith(".service")]
+    units = [status.name for status in await manager.adopt(f"{prefix}*.service")]
     await asyncio.gather(*(manager.stop(name, timeout_s=30) for name in units))
 
 

@@ -124,8 +124,7 @@ def generation_of(pid: int) -> str:
 
 def _strays(service: Service, units: dict[str, dict[str, str]]) -> list[str]:
     """Return the processes of this namespace's runners that are in no unit, or beside the one of their instance."""
-    root = Path("/sys/fs/cgroup") / f"{service.namespace}.slice"
-    where = {pid: path.parent.name for path in root.glob("**/cgroup.procs") for pid in path.read_text().split()}
+    where = {path.parent.name: _unit_of(path) for path in Path("/proc").glob("[0-9]*/cgroup")}
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -135,10 +134,20 @@ def _strays(service: Service, units: dict[str, dict[str, str]]) -> list[str]:
         if is_ours and where.get(path.parent.name) not in units:
             found.append(f"process {path.parent.name} is in {where.get(path.parent.name)}, which is no runner's unit")
     for name, unit in units.items():
-        mains = [pid for pid, at in where.items() if at == name and _parent(pid) == "1"]
+        # A manager is in its init.scope.
+        mains = [pid for pid, at in where.items() if at == name and where.get(_parent(pid)) == "init.scope"]
         if len(mains) > 1:
             found.append(f"{name} has the processes {mains}, and its main one is {unit['MainPID']}")
     return found
+
+
+def _unit_of(path: Path) -> str:
+    """Return the unit that a process is in, given its ``cgroup`` file in /proc."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.rpartition("/")[2] for line in lines if line.startswith("0::")), "")
 
 
 def _parent(pid: str) -> str:

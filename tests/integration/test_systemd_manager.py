@@ -62,7 +62,8 @@ async def test_a_runner_as_the_product_renders_it_starts(
 ) -> None:
     (tmp_path / "env").write_text("HERO_REDIS_URL=redis://x\n")
     site = Site(unit_prefix, tmp_path / "env")
-    status = await manager.start(render(Runner(id="a", command=SLEEP), site, queue="q"))
+    unit = render(Runner(id="a", command=SLEEP), site, queue="q", capabilities=manager.capabilities)
+    status = await manager.start(unit)
     environment = proc(status.main_pid, "environ").read_bytes().split(b"\0")
     assert {b"HERO_RUNNER=a", b"HERO_REDIS_URL=redis://x"} <= set(environment)
     await manager.stop(status.name, timeout_s=10)
