@@ -44,7 +44,7 @@ from .agenda import Agenda
 from .changes import Changes
 from .drain import Drains
 from .retry import left_s, next_retry
-from .status import instance_status, runner_status
+from .status import instance_status, runner_status, waits
 from .verdict import Verdict, verdict
 
 if TYPE_CHECKING:
@@ -200,8 +200,8 @@ class Reconciler:
             HeroError: As ``Instances.stop``.
         """
         await self._registry.forget_retries(runner.id)
-        over = [unit.name for unit in await self._instances.look(runner) if unit.active_state in _OVER]
-        await self._instances.stop(runner, over)
+        units = await self._instances.look(runner)
+        await self._instances.stop(runner, [unit.name for unit in units if unit.active_state in _OVER or waits(unit)])
         self.look_at(runner.id)
 
     @contextmanager

@@ -41,10 +41,15 @@ def state_of(unit: UnitStatus, next_start: datetime | None = None, *, is_ready: 
     """
     if unit.active_state == "active" and not is_ready:
         return RunnerState.STARTING
-    # systemd 254 and later also say auto-restart-queued.
-    if unit.sub_state.startswith("auto-restart") or next_start is not None:
+    if waits(unit) or next_start is not None:
         return RunnerState.BACKOFF
     return _STATES.get(unit.active_state, RunnerState.STOPPED)
+
+
+def waits(unit: UnitStatus) -> bool:
+    """Whether systemd starts a unit again after a pause."""
+    # Version 254 and later also say auto-restart-queued.
+    return unit.sub_state.startswith("auto-restart")
 
 
 def instance_status(

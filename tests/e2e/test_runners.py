@@ -194,3 +194,10 @@ def test_a_hangup_applies_the_configuration_again(stopped_service: Service, tmp_
     systemctl("kill", "--signal=HUP", "--kill-who=main", service.unit)
     eventually(lambda: "can declare runners only, not port" in service.journal())
     assert service.rpc.call("get_all_status")["counts"]["running"] == 4
+
+
+def test_a_reset_starts_at_once_what_waits_for_systemd(service: Service) -> None:
+    service.add("a", command=["/bin/sh", "-c", "exit 1"], restart_delay_s=600)
+    eventually(lambda: service.rpc.call("get_runner_status", ["a"])["status"] == "backoff")
+    service.rpc.call("reset_runner", ["a"])
+    eventually(lambda: len(service.rpc.call("get_runner_exits", ["a"])) == 2, timeout_s=10)

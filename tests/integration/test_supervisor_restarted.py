@@ -280,6 +280,15 @@ async def test_a_reset_starts_at_once_what_waits_or_was_given_up(
         assert _failures(supervisor) == 0
 
 
+async def test_a_reset_does_not_wait_for_systemds_own_pause(units: InMemoryProcessManager, opened: Open) -> None:
+    async with opened() as supervisor:
+        await started(supervisor, restart_delay_s=600)
+        become(units, active_state="activating", sub_state="auto-restart", main_pid=0)
+        await supervisor.reset_runner("a")
+        await status_is(supervisor, "running", "running")
+    assert len(units.started) == 2
+
+
 async def test_a_reset_of_what_ended_for_good_makes_it_count_as_stopped(
     units: InMemoryProcessManager, opened: Open
 ) -> None:
