@@ -57,7 +57,7 @@ class Drains:
             self._told.pop(name, None)
         for unit in left:
             if unit.main_pid and self._told.get(unit.name) != unit.invocation_id:
-                self._told[unit.name] = unit.invocation_id
-                with suppress(NotFound, SystemdRefused):  # it has ended meanwhile
+                with suppress(NotFound, SystemdRefused):  # it has ended meanwhile; else the next look tells it
                     await self._processes.kill(unit.name, signal=number, main_only=True)
+                    self._told[unit.name] = unit.invocation_id
         return left

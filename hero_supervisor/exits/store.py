@@ -10,8 +10,8 @@ What belongs together is written together and flushed to disk, the position last
 the old one, and the same records are made again, or all is there. What is torn at the end is cut off by the next open.
 
 **Bounds.** So many records a runner, the newest ones, and so many bytes in all: when the latter do not suffice, every
-runner keeps fewer, so that one that crashes all the time cannot push out the others. The file is rewritten
-when it holds twice of what counts.
+runner keeps fewer, so that one that crashes all the time cannot push out the others. The file is rewritten when it
+holds twice of what counts.
 
 **It never keeps anybody from working.** A file that cannot be read is moved aside, its readable part is kept; what
 cannot be written stays in memory and is written with the next thing that can be. Both are said once, in the log.

@@ -48,7 +48,7 @@ def there(directory: Path, number: int) -> int:
     deadline = time.monotonic() + 60
     while len(pids := pids_in(directory)) < number:
         assert time.monotonic() < deadline, f"no new process in {directory}"
-        time.sleep(0.001)
+        time.sleep(0.001)  # no event tells of a process that begins; this is the resolution of the figure
     assert len(pids) == number
     return pids[-1]
 

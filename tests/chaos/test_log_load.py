@@ -59,11 +59,11 @@ while count < rate * seconds:
     sys.stdout.write("".join(f"line {count + i} of a runner that writes all the time\\n" for i in range(rate // 10)))
     sys.stdout.flush()
     count += rate // 10
-    time.sleep(max(0, began + count / rate - time.monotonic()))
+    time.sleep(max(0, began + count / rate - time.monotonic()))  # keeps the rate
 print(f"written in {time.monotonic() - began:.1f} s", flush=True)
-time.sleep(2)
+time.sleep(2)  # longer than journald's interval, so that it tells what it dropped with the next line
 print("end", flush=True)
-time.sleep(1e6)
+time.sleep(1e6)  # a runner that ended would be started again, and write again
 """
 
 pytestmark = pytest.mark.timeout(600 + 15 * LOG_S)

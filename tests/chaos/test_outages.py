@@ -183,7 +183,7 @@ def test_a_bus_that_hangs_for_30_s_costs_nothing_but_calls(service: Service, fig
         noticed_s = time.monotonic() - began
         only_what_needs_the_bus_fails(service, "victim", to_stop="busy0")
         os.kill(victim["main_pid"], signal.SIGKILL)
-        time.sleep(30 - noticed_s)
+        time.sleep(30 - noticed_s)  # the outage
     began = time.monotonic()
     eventually(lambda: _kind(service, "get_runner_status", ["victim"]) == "", timeout_s=10)
     back_s = time.monotonic() - began

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 
@@ -75,13 +76,12 @@ async def status_is(supervisor: Supervisor, status: str, desired: str) -> None:
     await eventually(holds)
 
 
-async def fails(operation: Awaitable[object]) -> None:
-    with pytest.raises(errors.SystemdUnavailable):
-        await operation
-
-
-def is_away(*_: object, **__: object) -> None:
-    raise errors.SystemdUnavailable("cannot reach systemd: cut off")
+async def broken_off(supervisor: Supervisor, part: object, verb: str, operation: Awaitable[object]) -> None:
+    """Carry out an operation for which a verb of a part does not reach systemd, and close the supervisor there."""
+    with patch.object(part, verb, side_effect=errors.SystemdUnavailable("cannot reach systemd: cut off")):
+        with pytest.raises(errors.SystemdUnavailable):
+            await operation
+        await supervisor.close()
 
 
 # -- what is wanted ------------------------------------------------------------------------------------------------
@@ -89,39 +89,26 @@ def is_away(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize("operation", ["stop_runner", "remove_runner"])
 async def test_a_stop_that_was_not_carried_out_is_carried_out(
-    units: InMemoryProcessManager, opened: Open, operation: str, monkeypatch: pytest.MonkeyPatch
+    units: InMemoryProcessManager, opened: Open, operation: str
 ) -> None:
     async with opened() as supervisor:
         await started(supervisor)
-        with monkeypatch.context() as broken:
-            broken.setattr(units, "stop", is_away)
-            await fails(getattr(supervisor, operation)("a"))
-            await supervisor.close()
+        await broken_off(supervisor, units, "stop", getattr(supervisor, operation)("a"))
     async with opened() as supervisor:
         await status_is(supervisor, "stopped", "stopped")
 
 
-async def test_a_start_that_was_not_carried_out_is_carried_out(
-    units: InMemoryProcessManager, opened: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_start_that_was_not_carried_out_is_carried_out(units: InMemoryProcessManager, opened: Open) -> None:
     async with opened() as supervisor:
-        with monkeypatch.context() as broken:
-            broken.setattr(units, "start", is_away)
-            await fails(started(supervisor))
-            await supervisor.close()
+        await broken_off(supervisor, units, "start", started(supervisor))
     async with opened() as supervisor:
         await status_is(supervisor, "running", "running")
 
 
-async def test_a_runner_that_was_added_to_be_started_is_started(
-    units: InMemoryProcessManager, opened: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_runner_that_was_added_to_be_started_is_started(units: InMemoryProcessManager, opened: Open) -> None:
     async with opened() as supervisor:
-        with monkeypatch.context() as broken:
-            broken.setattr(supervisor, "start_runner", is_away)
-            await fails(supervisor.add_runner(Runner(id="a", command=COMMAND, autostart=True)))
-            broken.setattr(units, "start", is_away)
-            await supervisor.close()
+        adding = supervisor.add_runner(Runner(id="a", command=COMMAND, autostart=True))
+        await broken_off(supervisor, units, "start", adding)
     async with opened() as supervisor:
         await status_is(supervisor, "running", "running")
 
@@ -172,6 +159,19 @@ async def test_what_drained_goes_on_draining_and_is_told_again(units: InMemoryPr
 
 
 # -- draining ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_process_that_could_not_be_told_is_told_later(units: InMemoryProcessManager, opened: Open) -> None:
+    async with opened() as supervisor:
+        await started(supervisor, drain_signal="SIGUSR2")
+        with patch.object(
+            units, "kill", side_effect=errors.SystemdUnavailable("cannot reach systemd: cut off")
+        ) as kill:
+            with pytest.raises(errors.OperationTimeout):
+                await supervisor.drain_runner("a", timeout=0.1)
+            assert kill.called
+        supervisor._reconciler.on_doubt()  # as when the connection is back
+        await eventually(lambda: units.done == [("signal", UNIT, signal.SIGUSR2.value)])
 
 
 async def test_a_process_that_is_started_while_its_runner_drains_is_told_as_well(
