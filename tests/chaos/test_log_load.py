@@ -208,7 +208,7 @@ def watch(service: Service, pages: dict[str, Pages]) -> tuple[list[int], list[fl
         service.rpc.call("get_all_runner_status")
         times_s.append(time.monotonic() - began)
         sizes.append(rss_bytes(pid))
-        time.sleep(0.5)
+        time.sleep(0.5)  # a client that looks twice a second
         if has_ended(service, min(left)):
             left.remove(min(left))
     return sizes, times_s

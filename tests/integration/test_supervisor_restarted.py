@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 UNIT = "hero-runner-a.service"
 COMMAND = ("/bin/sleep", "9")
+CUT_OFF = errors.SystemdUnavailable("cannot reach systemd: cut off")
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ async def status_is(supervisor: Supervisor, status: str, desired: str) -> None:
 
 async def broken_off(supervisor: Supervisor, part: object, verb: str, operation: Awaitable[object]) -> None:
     """Carry out an operation for which a verb of a part does not reach systemd, and close the supervisor there."""
-    with patch.object(part, verb, side_effect=errors.SystemdUnavailable("cannot reach systemd: cut off")):
+    with patch.object(part, verb, side_effect=CUT_OFF):
         with pytest.raises(errors.SystemdUnavailable):
             await operation
         await supervisor.close()
@@ -164,9 +165,7 @@ async def test_what_drained_goes_on_draining_and_is_told_again(units: InMemoryPr
 async def test_a_process_that_could_not_be_told_is_told_later(units: InMemoryProcessManager, opened: Open) -> None:
     async with opened() as supervisor:
         await started(supervisor, drain_signal="SIGUSR2")
-        with patch.object(
-            units, "kill", side_effect=errors.SystemdUnavailable("cannot reach systemd: cut off")
-        ) as kill:
+        with patch.object(units, "kill", side_effect=CUT_OFF) as kill:
             with pytest.raises(errors.OperationTimeout):
                 await supervisor.drain_runner("a", timeout=0.1)
             assert kill.called

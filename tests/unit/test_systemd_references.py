@@ -56,6 +56,17 @@ async def test_only_so_many_units_are_referenced_while_they_run(
     assert call.body[2] == []
 
 
+async def test_a_unit_is_stopped_without_a_reference_when_there_are_too_many(
+    bus: FakeBus, manager: SystemdManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_references, "MAX_REFERENCES", 0)
+    bus.answers["StopUnit"] = lambda call: [fake.reply(call, "o", JOB), fake.job_removed(JOB)]
+    bus.properties.update({"ActiveState": ("s", "inactive"), "SubState": ("s", "dead")})
+    assert (await manager.stop("a.service", timeout_s=5)).active_state == "inactive"
+    assert "StopUnit" in bus.members()
+    assert "RefUnit" not in bus.members()
+
+
 async def test_a_cancelled_start_leaves_no_waiter_and_the_unit_referenced(
     bus: FakeBus, manager: SystemdManager
 ) -> None:
