@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from .definition.restart import Backoff
     from .definition.sandbox import Sandbox
     from .errors import HeroError
-    from .job import Job, JobBuilder, JobResult, JobStatus
+    from .job import Job, JobResult, JobStatus
+    from .job_builder import JobBuilder
     from .records import ExitReason, ExitRecord, LogRecord, RunnerState, RunnerStats, RunnerStatus, StatusSummary
     from .runner import Runner
     from .supervisor import Supervisor
@@ -61,7 +62,8 @@ _MODULES = {
     "builder": ("SupervisorBuilder",),
     "client": ("JobClient",),
     "errors": ("HeroError",),
-    "job": ("Job", "JobBuilder", "JobResult", "JobStatus"),
+    "job": ("Job", "JobResult", "JobStatus"),
+    "job_builder": ("JobBuilder",),
     "definition.limits": ("Limits", "LogRate"),
     "records": ("ExitReason", "ExitRecord", "LogRecord", "RunnerState", "RunnerStats", "RunnerStatus", "StatusSummary"),
     "definition.restart": ("Backoff",),

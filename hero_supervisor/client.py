@@ -9,21 +9,22 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Self
 
-from .errors import Fault, InvalidInput, InvalidJob
+from .errors import Fault, HeroError, InvalidInput, InvalidJob
 from .job import JobStatus
 from .queue.connection import RedisServer
 from .queue.keys import Keys
+from .queue.ledger import Ledger
+from .queue.listing import JobFilter, find_jobs
 from .queue.store import JobStore
 from .queue.watch import JobWatcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
-    from .job import Job, JobResult, JobSummary
+    from .job import Job, JobResult, JobState, JobSummary
 
-#: Most jobs in one answer of ``list_jobs``, and most entries of the index that it looks at for them.
+#: Most jobs in one answer of ``list_jobs``.
 MAX_LIST_LIMIT: Final = 1000
-MAX_LIST_SCAN: Final = 50_000
 
 
 class JobClient:
@@ -50,6 +51,8 @@ class JobClient:
         self.keys: Final = Keys(namespace)
         self._store = JobStore(server, self.keys)
         self._watcher = JobWatcher(server, self._store)
+        #: What was handed out; the business of supervisors.
+        self.ledger: Final = Ledger(self._store)
 
     @classmethod
     @asynccontextmanager
@@ -94,43 +97,41 @@ class JobClient:
             InvalidJob: The job has faults; all are listed.
             JobExists: Another job has this id.
         """
-        await self._store.enqueue(job.checked(), None)
-        return job.id
+        [answer] = await self._store.enqueue([job.checked()], is_queued=False)
+        return _accepted(answer)
 
-    async def enqueue(self, job: Job, queue: str | None = None) -> str:
-        """Store a job and append its id to a queue, in one step.
+    async def enqueue(self, job: Job) -> str:
+        """Store a job and queue it for its runner, in one step.
 
         Enqueueing the same job again changes nothing, however far it has got; times apart, *same* means that all
         fields are equal. A job that was stored only is queued now.
 
-        Args:
-            job: The job.
-            queue: Redis list to append to; the default queue of ``job.runner`` when not given.
+        Returns:
+            The job id; that of the first job with its idempotency key.
+
+        Raises:
+            InvalidJob: The job has faults, or names no runner.
+            JobExists: Another job has this id.
+            JobNotFound: One of its prerequisites does not exist.
+            QueueFull: The queue holds as many jobs as it may.
+        """
+        [answer] = await self.enqueue_many([job])
+        return _accepted(answer)
+
+    async def enqueue_many(self, jobs: Sequence[Job]) -> list[str | HeroError]:
+        """Store jobs and queue them for their runners, many in one step; each as by ``enqueue``.
 
         Returns:
-            The job id.
+            For each job its id, or why it was not accepted.
 
         Raises:
-            InvalidJob: The job has faults, or names no runner and ``queue`` is not given.
-            JobExists: Another job has this id, or it is in another queue.
+            InvalidJob: One of them has faults, or names no runner. None is stored then.
         """
-        job = job.checked()
-        await self._store.enqueue(job, queue or self._queue_of(job))
-        return job.id
-
-    async def dispatch_job(self, job_id: str, queue: str | None = None) -> None:
-        """Append a stored job's id to a queue. Repeating it changes nothing.
-
-        Args:
-            job_id: A job in status ``created``.
-            queue: Redis list to append to; the default queue of the job's runner when not given.
-
-        Raises:
-            JobNotFound: No job has this id.
-            InvalidJob: The job names no runner and ``queue`` is not given.
-            Conflict: It was queued before, to another queue.
-        """
-        await self._store.dispatch(job_id, queue or self._queue_of(await self.get_job(job_id)))
+        checked = [job.checked() for job in jobs]
+        for job in checked:
+            if not job.runner:
+                raise InvalidJob([Fault("runner", "is required to queue the job")])
+        return await self._store.enqueue(checked)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -142,6 +143,10 @@ class JobClient:
             CorruptRecord: Its record cannot be read.
         """
         return (await self._store.read_job(job_id)).job
+
+    async def get_job_state(self, job_id: str) -> JobState:
+        """Return where a job is in its life and how it got there; raises like ``get_job``."""
+        return await self._store.read_state(job_id)
 
     async def get_job_status(self, job_id: str) -> JobStatus:
         """Return where a job is in its life; raises like ``get_job``."""
@@ -169,36 +174,25 @@ class JobClient:
         return await self._watcher.wait(job_id, timeout_s=timeout_s)
 
     async def list_jobs(
-        self, *, status: JobStatus | None = None, runner: str | None = None, limit: int = 100
+        self, wanted: JobFilter | None = None, *, limit: int = 100, after_cursor: str | None = None
     ) -> list[JobSummary]:
         """Return jobs, newest first, without payload and result.
 
         Args:
-            status: Only jobs in this status.
-            runner: Only jobs of this runner.
+            wanted: Which ones; all if not given.
             limit: Most jobs to return, from 1 to 1000.
+            after_cursor: The cursor of a job in a former answer: older ones are returned.
 
         Returns:
             Summaries; a job whose record cannot be read has a ``fault`` and no status. Jobs that foreign clients
-            stored are not in our index and not listed. Only the 50,000 newest jobs are looked at.
+            stored and did not push are not in our indexes and not listed. At most 50,000 jobs are looked at.
 
         Raises:
-            InvalidInput: ``limit`` is out of range.
+            InvalidInput: ``limit`` is out of range, or ``after_cursor`` is no cursor.
         """
         if not 1 <= limit <= MAX_LIST_LIMIT:
             raise InvalidInput([Fault("limit", f"must be from 1 to {MAX_LIST_LIMIT}")])
-        most = limit if status is None and runner is None else MAX_LIST_SCAN
-        found: list[JobSummary] = []
-        async for summary in self._store.summaries(most=most):
-            if status in {None, summary.status} and runner in {None, summary.runner}:
-                found.append(summary)
-            if len(found) == limit:
-                break
-        return found
-
-    async def queue_depth(self, queue: str) -> int:
-        """Return how many ids a Redis list holds; ``keys.work_queue`` names a runner's default list."""
-        return await self._store.queue_depth(queue)
+        return await find_jobs(self._store, wanted or JobFilter(), limit=limit, after=after_cursor)
 
     async def key_exists(self, key: str) -> bool:
         """Tell whether a key of any name and type exists, like one that a runner keeps alive as its heartbeat."""
@@ -206,14 +200,35 @@ class JobClient:
 
     # -- changing ------------------------------------------------------------------------------------------------
 
-    async def set_job_status(self, job_id: str, status: JobStatus) -> None:
-        """Change the status of a job.
+    async def cancel_job(self, job_id: str) -> bool:
+        """Cancel a job; whoever executes it is told. Repeating it changes nothing.
+
+        Returns:
+            Whether it has ended by that; otherwise it is being stopped, which a supervisor sees to.
 
         Raises:
             JobNotFound: No job has this id.
-            Conflict: It has ended; ``finished`` and ``error`` are for ever.
+            Conflict: It has ended otherwise.
         """
-        await self._store.set_status(job_id, status)
+        return await self._store.cancel(job_id, "cancelled")
+
+    async def retry_job(self, job_id: str) -> None:
+        """Queue a job that has ended once more, as if it had never been executed.
+
+        Raises:
+            JobNotFound: No job has this id.
+            Conflict: It has not ended.
+        """
+        await self._store.retry(job_id)
+
+    async def set_job_status(self, job_id: str, status: JobStatus) -> None:
+        """Change the status of a job that something else than a runner executes.
+
+        Raises:
+            JobNotFound: No job has this id.
+            Conflict: It has ended.
+        """
+        await self._store.report(job_id, status)
 
     async def set_job_result(self, job_id: str, output: str) -> None:
         """End a job well: status ``finished``, with its output. Repeating it changes nothing.
@@ -227,14 +242,14 @@ class JobClient:
             Conflict: It has ended otherwise.
             InvalidInput: ``output`` is too large or not Unicode text.
         """
-        await self._store.finish(job_id, JobStatus.FINISHED, output)
+        await self._store.report(job_id, JobStatus.FINISHED, "output", output)
 
     async def set_job_error(self, job_id: str, error: str) -> None:
         """End a job badly: status ``error``, with the text of the error; raises like ``set_job_result``."""
-        await self._store.finish(job_id, JobStatus.ERROR, error)
+        await self._store.report(job_id, JobStatus.ERROR, "error", error)
 
     async def delete_job(self, job_id: str) -> None:
-        """Forget a job: its record, its place in the index and in its queue.
+        """Forget a job: its record, its place in the index and in its queue. Jobs that wait for it are cancelled.
 
         Raises:
             JobNotFound: No job has this id.
@@ -242,9 +257,8 @@ class JobClient:
         """
         await self._store.delete(job_id)
 
-    # -- inside --------------------------------------------------------------------------------------------------
 
-    def _queue_of(self, job: Job) -> str:
-        if not job.runner:
-            raise InvalidJob([Fault("runner", "is required to queue the job")])
-        return self.keys.work_queue(job.runner)
+def _accepted(answer: str | HeroError) -> str:
+    if isinstance(answer, HeroError):
+        raise answer
+    return answer

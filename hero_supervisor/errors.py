@@ -16,6 +16,8 @@
     │  ├─ RunnerExists
     │  ├─ JobExists
     │  ├─ UnitExists
+    │  ├─ QueueFull
+    │  ├─ HolderFenced
     │  └─ StateLocked
     ├─ UnitFailed
     │  ├─ CommandNotExecutable
@@ -158,6 +160,18 @@ class UnitExists(Conflict):
     """A systemd unit of this name is loaded and running already."""
 
     kind = "unit-exists"
+
+
+class QueueFull(Conflict):
+    """A queue holds as many jobs as it may."""
+
+    kind = "queue-full"
+
+
+class HolderFenced(Conflict):
+    """This process may not take jobs any more: it was taken for dead, and others have its jobs."""
+
+    kind = "holder-fenced"
 
 
 class StateLocked(Conflict):

@@ -18,6 +18,7 @@ from .definition import environment, extra_properties, limits, probe, restart
 from .definition.command import command_faults
 from .definition.environment import Credentials
 from .definition.extra_properties import ExtraProperties
+from .definition.labels import LabelKey, LabelValue
 from .definition.limits import Limits, LogRate, OomPolicy
 from .definition.original import from_original, is_original
 from .definition.probe import Probe
@@ -39,8 +40,6 @@ RunnerId = Annotated[
         description="Id of a runner: lower-case letters, digits, '-' and '_'; at most 63 characters.",
     ),
 ]
-LabelKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$(?!\n)")]
-LabelValue = Annotated[str, Meta(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$(?!\n)")]
 LongSeconds = Annotated[float, Meta(gt=0, le=366 * 86_400, description="Seconds, more than 0, at most a year.")]
 
 #: Signals that programs take for "end" or "read your configuration again".

@@ -5,19 +5,43 @@
 ====================================  ======  ==================================================================
 key                                   type    content
 ====================================  ======  ==================================================================
-``{ns}:job:{id}``                     hash    one job (fields: ``queue/records.py``). Written by the supervisor
-                                              and by runners, read by anyone. Does not expire.
-``{ns}:q:work:type:{runner}``         list    ids of jobs dispatched to a runner, next one on the left. Pushed
-                                              on the right by the supervisor, taken from the left by runners. A
-                                              runner's definition may name another list.
-``{ns}:q:reply:{id}``                 list    one element, the result or error, pushed by runners that use reply
-                                              lists; for whoever asked for the job. Expires after an hour.
-``{ns}:jobs``                         zset    id of every job that we stored, scored by creation time in
-                                              microseconds since the epoch. The index for listing. Written
-                                              and read by the supervisor.
+``{ns}:job:{id}``                     hash    one job (fields: ``queue/records.py``). Written by the supervisor,
+                                              clients and runners, read by anyone. Removed some time after its end.
+``{ns}:q:work:type:{runner}``         list    ids of jobs for a runner that takes them with BLPOP, next one on the
+                                              left. What foreign clients push there is taken into the queue.
+``{ns}:q:reply:{id}``                 list    one element, the result or error of a job that a foreign client has
+                                              pushed. For that client. Expires after an hour.
+``{ns}:queues``                       set     names of all runners that ever had a job, a process or a setting
+``{ns}:dependents:{id}``              set     ids of jobs that wait for the end of this one
+``{ns}:group:{name}``                 hash    how many jobs of a group are open, finished, error, cancelled.
+                                              Expires a week after its last job has ended.
 ``{ns}:probe``                        none    never exists; a push that needs it to exist changes nothing and
                                               tells whether writes are allowed
 ====================================  ======  ==================================================================
+
+A queue's own keys hold its runner in braces, so that Redis Cluster keeps them together. They are
+``{ns}:q:{RUNNER}:`` and one of these; scripts (``queue/lua/``) write all of them, and runners none directly.
+
+================  ======  ======================================================================================
+``pending``       zset    ids of jobs that may be taken, scored by priority and age (``next_place``)
+``delayed``       zset    ids of jobs that may be taken later, scored by when, in milliseconds
+``blocked``       zset    ids of jobs that wait for others, scored by since when
+``taken``         zset    the ledger: ids of jobs that were handed out and have not ended, scored by deadline
+``held:HOLDER``   zset    those of them that one process has, scored by when it got them
+``jobs``          zset    ids of all jobs that are known, scored by creation in microseconds: the index
+``ended``         zset    ids of jobs that have ended, scored by when they are forgotten
+``dead``          zset    ids of those that are dead letters, scored by when they became so
+``holders``       hash    processes that may take jobs: id, and what is known of it as JSON
+``fenced``        zset    processes that may not any more, scored by since when; for a day
+``beats``         zset    processes, scored by when they last said that they live
+``control:HOLDER``  list  what a process is told: ``cancel ID``
+``wake``          list    at most one element: there is work for somebody who waits
+``settings``      hash    what the queue allows: ``is_paused``, ``max_running``, ``rate``, ``burst``, …
+``bucket``        hash    what is left of the rate: ``tokens``, ``at``
+``counts``        hash    what has happened since the beginning: ``queued``, ``finished``, ``recovered``, …
+``last``          string  the place of the last job, so that none gets the same
+``idem:KEY``      string  id of the job with an idempotency key; expires after a day
+================  ======  ======================================================================================
 """
 
 from __future__ import annotations
@@ -45,17 +69,29 @@ class Keys:
         return key.decode(errors="replace").removeprefix(self.job_prefix)
 
     def work_queue(self, runner_id: str) -> str:
-        """Return the default queue of a runner."""
+        """Return the default list of a runner that takes ids with BLPOP."""
         return f"{self.namespace}:q:work:type:{runner_id}"
 
     def reply_queue(self, job_id: str) -> str:
         """Return the list on which a runner may announce the end of a job."""
         return f"{self.namespace}:q:reply:{job_id}"
 
+    def settings(self, runner_id: str) -> str:
+        """Return the settings of a queue: the key that scripts are given for all of its keys."""
+        return self.queue(runner_id, "settings")
+
+    def queue(self, runner_id: str, what: str) -> str:
+        """Return one of the keys of a queue."""
+        return f"{self.namespace}:q:{{{runner_id}}}:{what}"
+
     @property
-    def job_index(self) -> str:
-        """Return the sorted set of all job ids."""
-        return f"{self.namespace}:jobs"
+    def queues(self) -> str:
+        """Return the set of the names of all queues."""
+        return f"{self.namespace}:queues"
+
+    def group(self, name: str) -> str:
+        """Return the counts of a group of jobs."""
+        return f"{self.namespace}:group:{name}"
 
     @property
     def probe(self) -> str:

@@ -14,8 +14,26 @@ field                                 content
                                       stores a job in order to queue it
 ``output`` or ``result``              what it printed; we write ``output``, other runners either
 ``error``                             what went wrong
-``digest``                            ours: hash of the content, so that storing the same job twice is one job
-``queue``                             ours: the list that its id was pushed to
+====================================  ==================================================================
+
+The rest is ours. Times are in milliseconds since the epoch.
+
+====================================  ==================================================================
+``priority`` … ``group``              the options of a job that are not as usual, under their own names
+``digest``                            hash of the content, so that storing the same job twice is one job
+``foreign``                           ``1`` for a job that a foreign client has pushed
+``attempt``                           how often it was given to somebody
+``failures``, ``crashes``             how many attempts ended with an error, or with the end of the runner
+``holder``                            who has it, or is to take it: a process, see ``queue/keys.py``
+``list``                              the list in which it was put for its holder
+``place``                             where it stands among the pending ones of its queue
+``due``                               when it may be executed
+``unmet``                             how many jobs it waits for
+``cancel``                            why it is to be stopped
+``reason``                            why it, or its last attempt, ended otherwise than well
+``progress``                          what its handler told of it, JSON
+``queued_at``, ``started_at``,        when it was last queued and started, and when it ended
+``ended_at``
 ====================================  ==================================================================
 """
 
@@ -30,7 +48,17 @@ import msgspec
 
 from hero_supervisor import schema
 from hero_supervisor.errors import CorruptRecord, Fault, InvalidInput, InvalidJob
-from hero_supervisor.job import MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES, Job, JobResult, JobStatus, JobSummary
+from hero_supervisor.job import (
+    MAX_PAYLOAD_BYTES,
+    MAX_PREREQUISITES,
+    MAX_PROGRESS_BYTES,
+    MAX_RESULT_BYTES,
+    Job,
+    JobResult,
+    JobState,
+    JobStatus,
+    JobSummary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,13 +94,39 @@ FIELD_LIMITS: Final = {
     "output": MAX_RESULT_BYTES,
     "result": MAX_RESULT_BYTES,
     "error": MAX_RESULT_BYTES,
+    **dict.fromkeys(("run_at", "delay_s", "max_retries", "retry_delay_s", "retry_max_delay_s"), _WORD_LIMIT),
+    **dict.fromkeys(("priority", "on_prerequisite_failure", "on_crash", "max_crashes"), _WORD_LIMIT),
+    **dict.fromkeys(("soft_timeout", "result_ttl_s"), _WORD_LIMIT),
+    "idempotency_key": _NAME_LIMIT,
+    "group": _NAME_LIMIT,
+    "prerequisites": MAX_PREREQUISITES * 132,
+    "labels": 64 * 256,
+    **dict.fromkeys(("attempt", "failures", "crashes", "due", "queued_at", "started_at", "ended_at"), _WORD_LIMIT),
+    "holder": _NAME_LIMIT,
+    "reason": _WORD_LIMIT,
+    "progress": MAX_PROGRESS_BYTES,
 }
+#: Options of a job; those that are as usual are not stored.
+_OPTIONS: Final = Job.__struct_fields__[Job.__struct_fields__.index("priority") :]
+_USUAL: Final = {name: getattr(Job(payload=""), name) for name in _OPTIONS}
+#: Fields that are stored as JSON.
+_JSON: Final = frozenset({"env_vars", "signatures", "prerequisites", "labels"})
+#: Fields that are stored as decimal numbers.
+_NUMBERS: Final = frozenset({
+    *("timeout", "priority", "delay_s", "max_retries", "retry_delay_s", "retry_max_delay_s", "max_crashes"),
+    *("soft_timeout", "result_ttl_s"),
+})  # fmt: skip
 JOB_FIELDS: Final = (
     *("id", "caller_id", "context_id", "payload", "runner", "executor", "timeout", "env_vars"),
     *("created_at", "updated_at", "signatures"),
+    *_OPTIONS,
 )
-RESULT_FIELDS: Final = ("status", "output", "result", "error")
-SUMMARY_FIELDS: Final = ("runner", "executor", "status", "created_at", "updated_at")
+RESULT_FIELDS: Final = ("status", "output", "result", "error", "reason")
+SUMMARY_FIELDS: Final = ("runner", "executor", "status", "created_at", "updated_at", "caller_id", "context_id", "labels")
+STATE_FIELDS: Final = (
+    *("status", "runner", "attempt", "failures", "crashes", "holder", "reason", "error", "progress"),
+    *("due", "queued_at", "started_at", "ended_at"),
+)
 
 
 def to_fields(job: Job) -> dict[str, str]:
@@ -90,7 +144,14 @@ def to_fields(job: Job) -> dict[str, str]:
         fields["signatures"] = msgspec.json.encode(job.signatures).decode()
         if len(fields["signatures"].encode()) > MAX_SIGNATURES_BYTES:
             raise InvalidJob([Fault("signatures", f"must be at most {MAX_SIGNATURES_BYTES} bytes in all")])
+    fields.update((name, _text_of(value)) for name in _OPTIONS if (value := getattr(job, name)) != _USUAL[name])
     return fields
+
+
+def _text_of(value: object) -> str:
+    if isinstance(value, datetime):
+        return to_text(value)
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def to_text(moment: datetime) -> str:
@@ -108,15 +169,15 @@ def digest_of(job: Job) -> str:
     return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
 
 
-def job_from(job_id: str, values: Sequence[RawValue]) -> Job:
-    """Build a job from the values of ``JOB_FIELDS``.
+def job_from(job_id: str, values: Sequence[RawValue], *, names: Sequence[str] = JOB_FIELDS) -> Job:
+    """Build a job from the values of its fields, all if not given.
 
     Raises:
         CorruptRecord: A field is missing or is not what it should be; the job and the field are named.
     """
-    raw = _Record(job_id, JOB_FIELDS, values)
+    raw = _Record(job_id, names, values)
     data: dict[str, object] = {"id": job_id, "created_at": UNKNOWN_TIME, "updated_at": UNKNOWN_TIME}
-    for name in JOB_FIELDS:
+    for name in names:
         text = raw.text(name)
         if text or (text is not None and name == "payload"):
             data[name] = _decoded(raw, name, text)
@@ -159,10 +220,33 @@ def result_from(job_id: str, values: Sequence[RawValue]) -> JobResult:
     """
     raw = _Record(job_id, RESULT_FIELDS, values)
     status = raw.status()
+    reason = raw.text("reason") or ""
     if status is JobStatus.FINISHED:
         output = raw.text("output")
         return JobResult(job_id=job_id, status=status, result=raw.text("result") if output is None else output)
-    return JobResult(job_id=job_id, status=status, error=raw.text("error") if status is JobStatus.ERROR else None)
+    error = raw.text("error") if status in {JobStatus.ERROR, JobStatus.CANCELLED} else None
+    return JobResult(job_id=job_id, status=status, error=error, reason=reason)
+
+
+def state_from(job_id: str, values: Sequence[RawValue]) -> JobState:
+    """Build a state from the values of ``STATE_FIELDS``; raises like ``result_from``."""
+    raw = _Record(job_id, STATE_FIELDS, values)
+    return JobState(
+        job_id=job_id,
+        status=raw.status(),
+        runner=raw.text("runner") or "",
+        attempt=raw.number("attempt") or 0,
+        failures=raw.number("failures") or 0,
+        crashes=raw.number("crashes") or 0,
+        holder=raw.text("holder") or "",
+        reason=raw.text("reason") or "",
+        error=raw.text("error"),
+        progress=raw.json("progress"),
+        due_at=raw.moment("due"),
+        queued_at=raw.moment("queued_at"),
+        started_at=raw.moment("started_at"),
+        ended_at=raw.moment("ended_at"),
+    )
 
 
 def summary_from(job_id: str, values: Sequence[RawValue], *, indexed_at: datetime) -> JobSummary:
@@ -182,9 +266,14 @@ def summary_from(job_id: str, values: Sequence[RawValue], *, indexed_at: datetim
             status=raw.status(),
             created_at=raw.time("created_at") or indexed_at,
             updated_at=raw.time("updated_at"),
+            caller_id=raw.text("caller_id") or "",
+            context_id=raw.text("context_id") or "",
+            labels=msgspec.convert(raw.json("labels") or {}, dict[str, str]),
         )
     except CorruptRecord as exc:
         return unreadable(job_id, exc, indexed_at=indexed_at)
+    except msgspec.ValidationError:
+        return unreadable(job_id, raw.corrupt("labels", "are not labels"), indexed_at=indexed_at)
 
 
 def unreadable(job_id: str, reason: HeroError, *, indexed_at: datetime) -> JobSummary:
@@ -227,6 +316,26 @@ class _Record:
         except msgspec.ValidationError as exc:
             raise self.corrupt(name, "is not an RFC 3339 time") from exc
 
+    def number(self, name: str) -> int | None:
+        text = self.text(name)
+        if text and not re.fullmatch("[0-9]{1,15}", text):
+            raise self.corrupt(name, "is not a whole number")
+        return int(text) if text else None
+
+    def moment(self, name: str) -> datetime | None:
+        number = self.number(name)
+        try:
+            return None if number is None else datetime.fromtimestamp(number / 1000, UTC)
+        except (OverflowError, ValueError) as exc:
+            raise self.corrupt(name, "is not a time in milliseconds") from exc
+
+    def json(self, name: str) -> object:
+        text = self.text(name)
+        try:
+            return msgspec.json.decode(text) if text else None
+        except (msgspec.DecodeError, RecursionError) as exc:
+            raise self.corrupt(name, "is not JSON") from exc
+
 
 def corrupt(job_id: str, field: str, reason: str) -> CorruptRecord:
     """Return the error for a job whose record cannot be read."""
@@ -234,15 +343,12 @@ def corrupt(job_id: str, field: str, reason: str) -> CorruptRecord:
 
 
 def _decoded(raw: _Record, name: str, text: str) -> object:
-    if name == "timeout":
-        if not re.fullmatch("[0-9]{1,9}", text):
-            raise raw.corrupt(name, "is not a whole number of seconds")
-        return int(text)
-    if name in {"env_vars", "signatures"}:
-        try:
-            value = msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError) as exc:
-            raise raw.corrupt(name, "is not JSON") from exc
-        empty: object = {} if name == "env_vars" else []
+    if name in _NUMBERS:
+        if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", text):
+            raise raw.corrupt(name, "is not a number")
+        return float(text) if "." in text else int(text)
+    if name in _JSON:
+        value = raw.json(name)
+        empty: object = {} if name in {"env_vars", "labels"} else []
         return empty if value is None else value
     return text

@@ -1,38 +1,41 @@
-"""Jobs in Redis: every reading and every change, each one atomic.
+"""Jobs in Redis, as clients see them: every reading, and every change that is not the business of who executes them.
 
-This is the floor that ``client.py`` and the bundled runner share. All changes are Lua scripts (the ``.lua`` files
-here; their heads tell keys, arguments and answers), and all may be repeated: a caller that got no answer calls again.
+All changes are Lua scripts, and all may be repeated: a caller that got no answer calls again (``scripts.py``).
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from hero_supervisor.errors import Conflict, HeroError, JobExists, JobNotFound
+from hero_supervisor.errors import Conflict, HeroError, JobExists, JobNotFound, QueueFull
 from hero_supervisor.job import JobStatus
 
 from . import records
-from .records import FIELD_LIMITS, JOB_FIELDS, RESULT_FIELDS, SUMMARY_FIELDS
+from .records import FIELD_LIMITS, JOB_FIELDS, RESULT_FIELDS, STATE_FIELDS, SUMMARY_FIELDS
+from .scripts import Scripts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from hero_supervisor.job import Job, JobResult, JobSummary
+    from hero_supervisor.job import Job, JobResult, JobState, JobSummary
 
     from .connection import RedisServer
     from .keys import Keys
     from .records import RawValue
+    from .scripts import Argument
 
-#: Seconds that a reply list is kept for whoever asked for the job.
-REPLY_EXPIRY_S: Final = 3600
 #: Jobs read at a time. Results may have a megabyte each, lines of a list have some hundred bytes.
 RESULTS_PER_READ: Final = 50
 SUMMARIES_PER_READ: Final = 250
-#: Ids at the head of a queue that are searched for one that was put back already.
-_REQUEUE_SEARCH: Final = 1000
+#: Jobs, and bytes of their payloads, stored in one call: Redis does nothing else meanwhile.
+JOBS_PER_CALL: Final = 200
+BYTES_PER_CALL: Final = 4 * 1024 * 1024
+#: Most jobs that a queue holds when its settings say nothing else.
+MAX_QUEUE_LENGTH: Final = 5_000_000
+#: Seconds that an idempotency key is kept.
+IDEMPOTENCY_S: Final = 86_400
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -48,67 +51,49 @@ class JobStore:
 
     def __init__(self, server: RedisServer, keys: Keys) -> None:
         self.keys = keys
-        self._server = server
-        self._redis = server.commands()
-        self._scripts = {
-            path.name: self._redis.register_script(path.read_text(encoding="utf-8"))
-            for path in files(__package__).iterdir()
-            if path.name.endswith(".lua")
-        }
+        self.server = server
+        self.redis = server.commands()
+        self.scripts = Scripts(server, self.redis, keys)
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._redis.aclose()
+        await self.redis.aclose()
 
     async def ping(self) -> None:
         """Return when Redis answers and accepts writes."""
-        async with self._server.call():
+        async with self.server.call():
             # Refused like any write on a replica, when memory is full, or when the disk fails; changes nothing.
-            await self._redis.lpushx(self.keys.probe, "")
+            await self.redis.lpushx(self.keys.probe, "")
 
     # -- changes -------------------------------------------------------------------------------------------------
 
-    async def enqueue(self, job: Job, queue: str | None) -> None:
-        """Store a valid job and append its id to a queue; to none if it is ``None``. Repeating it changes nothing.
+    async def enqueue(self, jobs: Sequence[Job], *, is_queued: bool = True) -> list[str | HeroError]:
+        """Store valid jobs and queue each for its runner; not if ``is_queued`` is false. Repeating it changes nothing.
+
+        Returns:
+            For each job its id, or that of the job with its idempotency key; or why it was not accepted:
+            ``JobExists``: another job has its id; ``QueueFull``; ``JobNotFound``: a prerequisite does not exist.
 
         Raises:
-            JobExists: Another job has this id, or it is in another queue.
-            InvalidJob: Its signatures are too large.
+            InvalidJob: The signatures of one are too large; none is stored then.
         """
-        fields = chain.from_iterable(records.to_fields(job).items())
-        args: tuple[str | int, ...] = (job.id, records.digest_of(job), _usec(job.created_at), _now(), *fields)
-        keys = (self.keys.job(job.id), self.keys.job_index, *([queue] if queue else []))
-        if await self._run("enqueue.lua", keys, args) != "ok":
-            raise JobExists(f"cannot store job '{job.id}': another job has this id", job_id=job.id)
+        encoded = [_encoded(job) for job in jobs]
+        answers: list[str | HeroError] = []
+        for start, end in _calls(jobs):
+            runner = jobs[start].runner
+            head = ("queue" if is_queued else "store", MAX_QUEUE_LENGTH, IDEMPOTENCY_S)
+            found = await self.scripts.run("enqueue", runner, *head, *chain.from_iterable(encoded[start:end]))
+            answers += [_answer(job, *answer) for job, answer in zip(jobs[start:end], found, strict=True)]
+        return answers
 
-    async def dispatch(self, job_id: str, queue: str) -> None:
-        """Append a stored job's id to a queue. Repeating it changes nothing.
-
-        Raises:
-            JobNotFound: No job has this id.
-            Conflict: It was queued already, to another queue.
-        """
-        answer = await self._run("dispatch.lua", (self.keys.job(job_id), queue), (job_id, _now()))
-        _accept(answer, job_id, "queue")
-
-    async def set_status(self, job_id: str, status: JobStatus) -> None:
-        """Change the status of a job that has not ended. Repeating it changes nothing.
-
-        Raises:
-            JobNotFound: No job has this id.
-            Conflict: It has ended, in another status.
-        """
-        answer = await self._run("set_status.lua", (self.keys.job(job_id),), (status.value, _now()))
-        _accept(answer, job_id, f"set to '{status}'")
-
-    async def finish(self, job_id: str, status: JobStatus, text: str, *, reply: bool = False) -> None:
-        """End a job. Repeating it changes nothing.
+    async def report(self, job_id: str, status: JobStatus, field: str | None = None, text: str = "") -> None:
+        """Take down what somebody who executes a job by other means reports. Repeating it changes nothing.
 
         Args:
             job_id: The job.
-            status: ``finished`` or ``error``.
-            text: Its output, or its error.
-            reply: Also push the text to the reply list.
+            status: Its status.
+            field: ``output`` or ``error``, with a final status.
+            text: What that field is to hold.
 
         Raises:
             JobNotFound: No job has this id.
@@ -116,30 +101,42 @@ class JobStore:
             InvalidInput: The text could not be read back: it is too large, or not Unicode text.
         """
         records.check_result(text)
-        field = "output" if status is JobStatus.FINISHED else "error"
-        keys = (self.keys.job(job_id), *([self.keys.reply_queue(job_id)] if reply else []))
-        answer = await self._run("finish.lua", keys, (status.value, _now(), field, text, REPLY_EXPIRY_S))
-        _accept(answer, job_id, f"end with '{status}'")
+        arguments = (field, text) if field else ()
+        answer = await self.scripts.run_for("report", job_id, status.value, *arguments)
+        _accept(answer, job_id, f"report '{status}' of")
 
-    async def requeue(self, job_id: str, queue: str) -> None:
-        """Put a job that was taken and has not ended back to the head of a queue. Repeating it changes nothing.
+    async def cancel(self, job_id: str, reason: str) -> bool:
+        """Cancel a job; whoever executes it is told. Repeating it changes nothing.
+
+        Returns:
+            Whether it has ended by that; otherwise it is being stopped.
 
         Raises:
             JobNotFound: No job has this id.
-            Conflict: It has ended.
+            Conflict: It has ended otherwise.
         """
-        args = (job_id, _now(), _REQUEUE_SEARCH)
-        _accept(await self._run("requeue.lua", (self.keys.job(job_id), queue), args), job_id, "queue again")
+        answer = (await self.scripts.run_for("cancel", job_id, reason))[0]
+        if answer != b"stopping":
+            _accept(answer, job_id, "cancel")
+        return bool(answer == b"ok")
+
+    async def retry(self, job_id: str) -> None:
+        """Queue a job that has ended once more, as if it had never been executed.
+
+        Raises:
+            JobNotFound: No job has this id.
+            Conflict: It has not ended.
+        """
+        _accept(await self.scripts.run_for("retry", job_id), job_id, "retry")
 
     async def delete(self, job_id: str) -> None:
-        """Forget a job, also in the index and in its queue.
+        """Forget a job, also in the index and in its queue; those that wait for it are cancelled.
 
         Raises:
             JobNotFound: No job has this id.
-            Conflict: A runner executes it.
+            Conflict: Somebody executes it.
         """
-        answer = await self._run("delete.lua", (self.keys.job(job_id), self.keys.job_index), (job_id,))
-        _accept(answer, job_id, "delete")
+        _accept(await self.scripts.run_for("delete", job_id), job_id, "delete")
 
     # -- readings ------------------------------------------------------------------------------------------------
 
@@ -154,6 +151,13 @@ class JobStore:
         if isinstance(values, HeroError):
             raise values
         return StoredJob(records.job_from(job_id, values[1:]), records.status_from(job_id, values[0]))
+
+    async def read_state(self, job_id: str) -> JobState:
+        """Return where a job is and how it got there; raises like ``read_job``."""
+        [values] = await self._read([job_id], STATE_FIELDS)
+        if isinstance(values, HeroError):
+            raise values
+        return records.state_from(job_id, values)
 
     async def read_result(self, job_id: str) -> JobResult:
         """Return how a job stands; raises like ``read_job``."""
@@ -172,60 +176,97 @@ class JobStore:
                 outcomes.append(exc)
         return outcomes
 
-    async def summaries(self, *, most: int) -> AsyncIterator[JobSummary]:
-        """Yield what the index holds, newest first; ids whose job has vanished are left out.
-
-        Args:
-            most: Entries of the index that are looked at.
-        """
-        seen: set[str] = set()
-        for start in range(0, most, SUMMARIES_PER_READ):
-            entries = await self._index(start, min(start + SUMMARIES_PER_READ, most) - 1)
-            # A job stored meanwhile moves the others down: then the end of one page is the head of the next.
-            fresh = {job_id: score for job_id, score in entries if job_id not in seen}
-            seen.update(fresh)
-            for job_id, values in zip(fresh, await self._read(list(fresh), SUMMARY_FIELDS), strict=True):
-                if isinstance(values, JobNotFound):
-                    continue
-                indexed_at = _EPOCH + timedelta(microseconds=fresh[job_id])
-                if isinstance(values, HeroError):
-                    yield records.unreadable(job_id, values, indexed_at=indexed_at)
-                else:
-                    yield records.summary_from(job_id, values, indexed_at=indexed_at)
-            if len(entries) < SUMMARIES_PER_READ:
-                return
-
     async def key_exists(self, key: str) -> bool:
         """Tell whether a key exists."""
-        async with self._server.call():
-            return bool(await self._redis.exists(key))
+        async with self.server.call():
+            return bool(await self.redis.exists(key))
 
-    async def queue_depth(self, queue: str) -> int:
-        """Return how many ids a queue holds."""
-        async with self._server.call():
-            return await self._redis.llen(queue)
+    async def group_counts(self, name: str) -> dict[str, int]:
+        """Return how many jobs of a group are ``open``, ``finished``, ``error`` and ``cancelled``; {} if there are none."""
+        async with self.server.call():
+            found: dict[bytes, bytes] = await self.redis.hgetall(self.keys.group(name))
+        return {key.decode(): int(value) for key, value in found.items() if value.isdigit()}
+
+    async def list_depth(self, name: str) -> int:
+        """Return how many ids a Redis list holds."""
+        async with self.server.call():
+            return await self.redis.llen(name)
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    async def _run(self, script: str, keys: Iterable[str], args: Iterable[str | int]) -> str:
-        async with self._server.call():
-            answer: bytes = await self._scripts[script](tuple(keys), tuple(args))
-        return answer.decode(errors="replace")
+    async def summaries(self, entries: Sequence[tuple[str, int]]) -> list[JobSummary]:
+        """Return the summaries of jobs, in order; those that have vanished are left out.
+
+        Args:
+            entries: Id and time of creation, in microseconds since the epoch, of each.
+        """
+        found = []
+        values = await self._read([job_id for job_id, _ in entries], SUMMARY_FIELDS)
+        for (job_id, created_usec), raw in zip(entries, values, strict=True):
+            indexed_at = _EPOCH + timedelta(microseconds=created_usec)
+            if isinstance(raw, JobNotFound):
+                continue
+            if isinstance(raw, HeroError):
+                found.append(records.unreadable(job_id, raw, indexed_at=indexed_at))
+            else:
+                found.append(records.summary_from(job_id, raw, indexed_at=indexed_at))
+        return found
 
     async def _read(self, job_ids: Sequence[str], names: Sequence[str]) -> list[list[RawValue] | HeroError]:
         if not job_ids:
             return []
-        args: list[str | int] = []
-        for name in names:
-            args += (name, FIELD_LIMITS[name])
-        async with self._server.call():
-            found = await self._scripts["read.lua"]([self.keys.job(job_id) for job_id in job_ids], args)
+        found = await self.scripts.read(job_ids, limits_of(names))
         return [_checked(job_id, values) for job_id, values in zip(job_ids, found, strict=True)]
 
-    async def _index(self, first: int, last: int) -> list[tuple[str, float]]:
-        async with self._server.call():
-            entries: Any = await self._redis.zrevrange(self.keys.job_index, first, last, withscores=True)
-        return [(member.decode(errors="replace"), score) for member, score in entries]
+
+def limits_of(names: Iterable[str]) -> list[Argument]:
+    """Return names of fields and how long each may be, alternating, as scripts take them."""
+    return [argument for name in names for argument in (name, FIELD_LIMITS[name])]
+
+
+def _encoded(job: Job) -> list[Argument]:
+    """Return a job as the arguments of ``enqueue.lua``."""
+    fields = records.to_fields(job)
+    return [
+        job.id,
+        records.digest_of(job),
+        usec_of(job.created_at),
+        job.priority,
+        "" if job.run_at is None else usec_of(job.run_at) // 1000,
+        round(job.delay_s * 1000) or "",
+        job.idempotency_key or "",
+        job.group,
+        len(job.prerequisites),
+        *job.prerequisites,
+        2 * len(fields),
+        *chain.from_iterable(fields.items()),
+    ]
+
+
+def _calls(jobs: Sequence[Job]) -> Iterable[tuple[int, int]]:
+    """Yield which jobs are stored together: neighbours of one runner, not too many."""
+    start = size = 0
+    for i, job in enumerate(jobs):
+        if i > start and (job.runner != jobs[start].runner or i - start == JOBS_PER_CALL or size > BYTES_PER_CALL):
+            yield start, i
+            start, size = i, 0
+        size += len(job.payload)
+    if jobs:
+        yield start, len(jobs)
+
+
+def _answer(job: Job, answer: bytes, job_id: bytes) -> str | HeroError:
+    found = job_id.decode()
+    match answer:
+        case b"ok":
+            return found
+        case b"full":
+            text = f"cannot queue job '{job.id}': the queue of '{job.runner}' is full"
+            return QueueFull(text, hint="try again later", job_id=job.id, runner=job.runner)
+        case b"no-prerequisite":
+            return JobNotFound(f"cannot queue job '{job.id}': its prerequisite '{found}' does not exist", job_id=found)
+        case _:
+            return JobExists(f"cannot store job '{found}': another job has this id", job_id=found)
 
 
 def _checked(job_id: str, values: object) -> list[RawValue] | HeroError:
@@ -236,16 +277,14 @@ def _checked(job_id: str, values: object) -> list[RawValue] | HeroError:
     return records.corrupt(job_id, "record", "is not a hash")
 
 
-def _accept(answer: str, job_id: str, verb: str) -> None:
-    if answer == "missing":
+def _accept(answer: bytes, job_id: str, verb: str) -> None:
+    if answer == b"missing":
         raise JobNotFound(f"cannot {verb} job '{job_id}': it does not exist", job_id=job_id)
-    if answer != "ok":
-        raise Conflict(f"cannot {verb} job '{job_id}': it is '{answer}'", job_id=job_id, status=answer)
+    if answer != b"ok":
+        status = answer.decode(errors="replace")
+        raise Conflict(f"cannot {verb} job '{job_id}': it is '{status}'", job_id=job_id, status=status)
 
 
-def _now() -> str:
-    return records.to_text(datetime.now(UTC))
-
-
-def _usec(moment: datetime) -> int:
+def usec_of(moment: datetime) -> int:
+    """Return a time in microseconds since the epoch."""
     return (moment - _EPOCH) // timedelta(microseconds=1)

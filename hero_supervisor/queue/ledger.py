@@ -1,0 +1,147 @@
+"""What a supervisor does about the jobs that were handed out: who has them, who is late, who is no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hero_supervisor.job import JobStatus
+
+from .claims import HolderRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .store import JobStore
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLook:
+    """A queue at one moment."""
+
+    #: Processes that may take jobs, and what is known of each; an empty record when it cannot be read.
+    holders: Mapping[str, HolderRecord]
+    #: Jobs that have been executed for longer than they may, and those that have been told to stop.
+    overdue: tuple[str, ...]
+    stopping: tuple[str, ...]
+    pending: int
+    taken: int
+    #: When the one that would be taken next was queued.
+    oldest_at: datetime | None
+    #: When the next one of those that are scheduled is due.
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What has become of the jobs that were put into a list."""
+
+    ended: tuple[str, ...]
+    #: Its process had them and does not execute them any more: others may take them.
+    lost: tuple[str, ...]
+    executing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """Why a process is no more."""
+
+    #: In a word: see ``ExitReason``, and ``reboot``, ``dropped``.
+    reason: str
+    #: As a sentence that begins with "its".
+    text: str
+    #: Whether its jobs may have been the cause.
+    is_counted: bool
+
+
+class Ledger:
+    """The jobs of all queues that were handed out. Every method raises what ``RedisServer.call`` names."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._scripts = store.scripts
+
+    async def look(self, runner: str, *, grace_s: float) -> QueueLook:
+        """Look at a queue; scheduled jobs whose time has come are queued by that.
+
+        Args:
+            runner: Whose queue.
+            grace_s: Seconds after its deadline that make a job overdue.
+        """
+        holders, overdue, stopping, pending, taken, oldest, due = await self._scripts.run(
+            "look", runner, round(grace_s * 1000)
+        )
+        return QueueLook(
+            holders={_text(key): _record(value) for key, value in zip(holders[::2], holders[1::2], strict=True)},
+            overdue=tuple(map(_text, overdue)),
+            stopping=tuple(map(_text, stopping)),
+            pending=pending,
+            taken=taken,
+            oldest_at=_moment(oldest),
+            due_at=_moment(due),
+        )
+
+    async def recover(self, runner: str, holder: str, death: Death) -> dict[str, JobStatus]:
+        """Give the jobs of a holder that is no more to others, and never let it take or end one again.
+
+        Returns:
+            The jobs that it had not ended, and what they are now.
+        """
+        answer = await self._scripts.run(
+            "recover", runner, holder, death.reason, death.text, int(death.is_counted)
+        )
+        return {
+            _text(job_id): JobStatus(_text(status)) for job_id, status in zip(answer[::2], answer[1::2], strict=True)
+        }
+
+    async def dispatch(self, runner: str, holder: str, queue: str, *, most: int) -> tuple[tuple[str, ...], float | None]:
+        """Put jobs into the list of a holder that takes ids with BLPOP.
+
+        Args:
+            runner: Whose queue.
+            holder: Name of the holder, the same for each run of it.
+            queue: The list.
+            most: How many jobs it may have, in the list and out of it.
+
+        Returns:
+            The ids, and when there will be more, in seconds since the epoch, if that is known.
+        """
+        ids, again = await self._scripts.run("dispatch", runner, holder, queue, most)
+        return tuple(map(_text, ids)), None if again is None else int(again) / 1000
+
+    async def settle(self, runner: str, holder: str, queue: str, *, executes: int, death: Death) -> Settlement:
+        """See what has become of the jobs of a holder that takes ids with BLPOP, and of what others pushed there.
+
+        Args:
+            runner: Whose queue.
+            holder: Name of the holder.
+            queue: The list.
+            executes: How many jobs it executes at a time; 0 when it does not run.
+            death: Why jobs beyond those are not executed any more.
+        """
+        reasons = (death.reason, death.text, int(death.is_counted))
+        answer = await self._scripts.run("settle", runner, holder, queue, executes, *reasons)
+        ended, lost, executing = (tuple(map(_text, ids)) for ids in answer)
+        return Settlement(ended, lost, executing)
+
+    async def adopt(self, runner: str, queue: str, *, most: int = 1000) -> int:
+        """Take into a queue what foreign clients have pushed to a list, and return how much is left there."""
+        left: int = await self._scripts.run("adopt", runner, queue, most)
+        return left
+
+
+def _record(raw: bytes) -> HolderRecord:
+    try:
+        return msgspec.json.decode(raw, type=HolderRecord)
+    except msgspec.MsgspecError:
+        return HolderRecord()
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="backslashreplace")
+
+
+def _moment(raw: Any) -> datetime | None:
+    return None if raw is None else datetime.fromtimestamp(float(raw) / 1000, UTC)

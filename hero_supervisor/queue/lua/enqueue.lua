@@ -1,0 +1,126 @@
+-- Store jobs of one runner and put them into its queue, once, however often it is asked.
+--
+-- ARGV[4] runner
+-- ARGV[5] 'queue', or 'store': then they are stored only
+-- ARGV[6] most jobs that the queue may hold
+-- ARGV[7] seconds that an idempotency key is kept
+-- ARGV[8] and on, for each job: id, digest of its content, time of creation in microseconds, priority, time before
+--   which it is not executed in milliseconds or '', delay in milliseconds or '', idempotency key or '', group or '',
+--   number of prerequisites, their ids, number of the values that follow, names and values of its fields
+-- returns for each job {answer, id}; the answers: 'ok': done, now or by an earlier call, as a job of this id;
+--   'exists': another job has this id; 'full'; 'no-prerequisite': the job of this id does not exist
+--
+-- The caller may not have got our answer and ask again: the digest tells its job from somebody else's of the same
+-- id. Types are looked at before the first write, because nothing that a script wrote is taken back when it fails.
+local runner, is_queued, max_length, idempotency_s = ARGV[4], ARGV[5] == 'queue', tonumber(ARGV[6]), ARGV[7]
+local pending, index = queue_key(runner, 'pending'), queue_key(runner, 'jobs')
+local length = redis.call('ZCARD', pending) + redis.call('ZCARD', queue_key(runner, 'delayed'))
+  + redis.call('ZCARD', queue_key(runner, 'blocked'))
+redis.call('ZCARD', index)
+redis.call('LLEN', queue_key(runner, 'wake'))
+max_length = tonumber(redis.call('HGET', queue_key(runner, 'settings'), 'max_length')) or max_length
+local next_argument = 8
+
+local function argument()
+  next_argument = next_argument + 1
+  return ARGV[next_argument - 1]
+end
+
+local function read_job()
+  local job = {id = argument(), digest = argument(), created = argument(), priority = argument(), at = argument()}
+  job.delay, job.idem, job.group, job.prerequisites, job.fields = argument(), argument(), argument(), {}, {}
+  for i = 1, tonumber(argument()) do
+    job.prerequisites[i] = argument()
+  end
+  for i = 1, tonumber(argument()) do
+    job.fields[i] = argument()
+  end
+  return job
+end
+
+local function store(job)
+  redis.call('HSET', job_key(job.id), 'digest', job.digest, 'status', 'created', unpack(job.fields))
+  redis.call('ZADD', index, job.created, job.id)
+  if job.group ~= '' then
+    local group = NAMESPACE .. ':group:' .. job.group
+    redis.call('HINCRBY', group, 'open', 1)
+    redis.call('PERSIST', group)
+  end
+  if job.idem ~= '' then
+    redis.call('SET', queue_key(runner, 'idem:' .. job.idem), job.id, 'EX', idempotency_s)
+  end
+end
+
+-- Note for whom a job waits; returns the id of one that does not exist, or how many have not ended and why it must end.
+local function unmet(job)
+  local open, failed = {}, nil
+  for _, id in ipairs(job.prerequisites) do
+    local status = redis.call('HGET', job_key(id), 'status')
+    if not status and redis.call('EXISTS', job_key(id)) == 0 then
+      return id
+    elseif status == 'error' or status == 'cancelled' then
+      failed = failed or {id, status}
+    elseif status ~= 'finished' then
+      open[#open + 1] = id
+    end
+  end
+  return nil, open, failed
+end
+
+local function queue(job, open, failed)
+  local key = job_key(job.id)
+  count(runner, 'queued')
+  if job.at ~= '' or job.delay ~= '' then
+    redis.call('HSET', key, 'due', job.at ~= '' and job.at or digits(now_ms + job.delay))
+  end
+  if failed and redis.call('HGET', key, 'on_prerequisite_failure') ~= 'run' then
+    local why = "cannot execute: its prerequisite '" .. failed[1] .. "' ended as '" .. failed[2] .. "'"
+    close(job.id, 'cancelled', 'error', why, 'prerequisite')
+  elseif #open > 0 then
+    redis.call('HSET', key, 'status', 'waiting_for_prerequisites', 'unmet', #open, 'updated_at', NOW)
+    redis.call('ZADD', queue_key(runner, 'blocked'), digits(now_ms), job.id)
+    for _, id in ipairs(open) do
+      redis.call('SADD', NAMESPACE .. ':dependents:' .. id, job.id)
+    end
+  else
+    admit(job.id, runner)
+  end
+  length = length + 1
+end
+
+local function enqueue(job)
+  local known = job.idem ~= '' and redis.call('GET', queue_key(runner, 'idem:' .. job.idem))
+  if known and redis.call('EXISTS', job_key(known)) == 1 then
+    job.id, job.digest = known, redis.call('HGET', job_key(known), 'digest')
+  end
+  local found = redis.call('HMGET', job_key(job.id), 'digest', 'status', 'runner')
+  local is_new = redis.call('EXISTS', job_key(job.id)) == 0
+  if not is_new and (found[1] ~= job.digest or found[3] ~= runner) then
+    return 'exists'
+  elseif not is_new and (not is_queued or found[2] ~= 'created') then
+    return 'ok'
+  elseif is_queued and length >= max_length then
+    return 'full'
+  end
+  local missing, open, failed = unmet(job)
+  if missing then
+    job.id = missing
+    return 'no-prerequisite'
+  end
+  if is_new then
+    store(job)
+  end
+  if is_queued then
+    queue(job, open, failed)
+  end
+  return 'ok'
+end
+
+redis.call('SADD', NAMESPACE .. ':queues', runner)
+local answers = {}
+while ARGV[next_argument] do
+  local job = read_job()
+  local answer = enqueue(job)
+  answers[#answers + 1] = {answer, job.id}
+end
+return answers
