@@ -212,6 +212,10 @@ class JobClient:
         """
         return await self._store.cancel(job_id, "cancelled")
 
+    async def stop_overdue(self, job_id: str) -> None:
+        """Have a job stopped whose time is up: it ends with an error; raises like ``cancel_job``."""
+        await self._store.cancel(job_id, "timeout")
+
     async def retry_job(self, job_id: str) -> None:
         """Queue a job that has ended once more, as if it had never been executed.
 

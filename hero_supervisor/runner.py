@@ -54,6 +54,17 @@ class Executor(StrEnum):
     SHELL = "shell"
 
 
+class JobProtocol(StrEnum):
+    """How the jobs of a runner are executed. docs/protocol.md describes each."""
+
+    #: Its processes take ids from a Redis list with BLPOP, and write into the jobs' hashes themselves.
+    LIST = "list"
+    #: Its processes take jobs with the scripts of this package, as ``hero_supervisor.worker`` does.
+    CLAIM = "claim"
+    #: It has no processes: each job is a unit of its own.
+    UNIT = "unit"
+
+
 class Readiness(StrEnum):
     """When systemd calls a runner started."""
 
@@ -107,6 +118,10 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     instances: Annotated[int, Meta(ge=0, le=64)] = 1
     #: Redis list the runner takes job ids from; ``{namespace}:q:work:type:{id}`` when not given.
     queue: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    #: How its jobs are executed; ``claim`` for the bundled runner and ``list`` for a ``command`` when not given.
+    protocol: JobProtocol | None = None
+    #: How many jobs each of its processes executes at a time; with ``unit``, how many there are at a time.
+    concurrency: Annotated[int, Meta(ge=1, le=1000)] = 1
     readiness: Readiness = Readiness.EXEC
     #: What has to answer before it counts as running; until then those that come after it wait.
     readiness_probe: Probe | None = None
@@ -147,6 +162,11 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_rate: LogRate = LogRate()
     #: Further unit properties, of a closed list; only an administrator may set them.
     extra_properties: ExtraProperties = {}
+
+    @property
+    def job_protocol(self) -> JobProtocol:
+        """How its jobs are executed."""
+        return self.protocol or (JobProtocol.CLAIM if self.executor else JobProtocol.LIST)
 
     @classmethod
     def from_data(cls, data: object) -> Self:

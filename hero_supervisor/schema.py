@@ -11,6 +11,7 @@ A field may be written as a text that stands for another value (``512M``): its t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
@@ -89,11 +90,16 @@ def path_faults(path: str, text: str) -> Iterable[Fault]:
     yield from line_faults(path, text)
 
 
+@cache
+def _fields_of(struct: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    return {field.encode_name: field for field in msgspec.structs.fields(struct)}
+
+
 def _read_struct(
     prefix: str, data: Mapping[Any, Any], struct: type[msgspec.Struct], faults: list[Fault]
 ) -> dict[str, object]:
     """Return the fields of a struct with texts read, and add what is wrong with them to ``faults``."""
-    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    fields = _fields_of(struct)
     known = ", ".join(sorted(fields))
     unknown = [name for name in data if name not in fields]
     faults += [Fault(f"{prefix}{name!s:.80}", f"is not a field; known fields: {known}") for name in unknown]

@@ -192,7 +192,7 @@ class StateDirectory:
         if content.version != _VERSION:
             raise CorruptRecord(f"cannot read {path}: it has version {content.version}, this program knows {_VERSION}")
         kept = content.runners
-        if content.boot_id != _boot_id():
+        if content.boot_id != boot_id():
             kept = [replace(stored, retries={}) for stored in kept]
         return {stored.definition.id: stored for stored in kept}
 
@@ -208,7 +208,7 @@ class StateDirectory:
             if self._done >= number:
                 return  # the one before us began after we had been asked, so it wrote what we want written
             number = self._asked
-            content = _Content(runners=list(runners.values()), boot_id=_boot_id())
+            content = _Content(runners=list(runners.values()), boot_id=boot_id())
             data = msgspec.json.format(msgspec.json.encode(content), indent=2)
             try:
                 await _to_the_end(asyncio.to_thread(replace_file, self.path / "runners.json", data))
@@ -223,7 +223,8 @@ class StateDirectory:
         replace_file(self.environment_file, "".join(lines).encode())
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Return the id of this boot of this host."""
     return _BOOT_ID_FILE.read_text().strip()
 
 

@@ -28,6 +28,9 @@ from .engine.reconcile import Reconciler
 from .engine.registry import Registry
 from .engine.stats import StatsReader
 from .errors import RedisUnavailable
+from .jobs.claimed import ClaimedJobs
+from .jobs.execution import Host
+from .jobs.keeper import JobKeeper
 from .operations.declared import DeclaredOperations
 from .operations.exits import ExitOperations
 from .operations.jobs import JobOperations
@@ -36,9 +39,9 @@ from .operations.stats import StatsOperations
 from .ports import ExitSource, LogSource, ProcessManager
 from .probing import Checker
 from .queue.keys import Keys
-from .runner import Runner
+from .runner import JobProtocol, Runner
 from .settings import Manager, Secrets
-from .state import StateDirectory
+from .state import StateDirectory, boot_id
 from .unit import Site
 
 logger = logging.getLogger(__name__)
@@ -84,6 +87,8 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
             self._registry, self._instances, self._dependencies, self._health, self._calendar, processes, site
         )
         self._bulk = BulkOperations()
+        claimed = ClaimedJobs(lambda: self._jobs, processes, exits, lambda: Host(self._node_id, boot_id()))
+        self._keeper = JobKeeper(self._registry, site, {JobProtocol.CLAIM: claimed})
         self._supervising: list[asyncio.Task[None]] = []
         self._opened = AsyncExitStack()
         self._client: JobClient | None = None
@@ -119,7 +124,7 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
             if not self._redis_url:
                 await self._private_redis.open()
                 self._processes.watch(self._private_redis)
-            self._state.write_environment({"HERO_REDIS_URL": self.redis_url})
+            self._state.write_environment({"HERO_REDIS_URL": self.redis_url, "HERO_NODE_ID": self._node_id})
             await self._adopt()
             await self._exits.open()
             stack.push_async_callback(self._exits.close)
@@ -132,6 +137,8 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
             if self._declared:
                 await self.apply_runners(self._declared, wait=False)
             self._client = await stack.enter_async_context(self._connect_redis())
+            self._processes.watch(self._keeper)
+            self._supervising.append(await stack.enter_async_context(_running(self._keeper.run(), name="job-keeper")))
             self._opened = stack.pop_all()
 
     async def close(self) -> None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from .folder import Run
 
-_RESULTS: Final = {
+#: systemd's words for how a unit ended, apart from those that mean an exit by itself.
+REASONS: Final = {
     "signal": ExitReason.SIGNAL,
     "core-dump": ExitReason.CORE_DUMP,
     "oom-kill": ExitReason.OOM_KILL,
@@ -60,7 +61,7 @@ def _own_reason(run: Run) -> ExitReason:
         return ExitReason.OOM_KILL
     if run.exit_code in EXIT_STATUSES:
         return ExitReason.NOT_STARTED
-    return _RESULTS.get(run.result, ExitReason.EXIT)
+    return REASONS.get(run.result, ExitReason.EXIT)
 
 
 def explain(run: Run, reason: ExitReason) -> str:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from hero_supervisor.definition.restart import PositiveSeconds
 from hero_supervisor.job import Job, JobId, JobResult, JobStatus, JobSummary
+from hero_supervisor.queue.listing import JobFilter
 from hero_supervisor.runner import RunnerId
 
 from .parts import Parts
@@ -44,9 +45,9 @@ class JobOperations(Parts):
         definition = self._registry.get(runner).definition
         executor = job.executor or (definition.executor.value if definition.executor else "")
         addressed = replace(job, runner=runner, executor=executor).checked()
-        await self._jobs.enqueue(addressed, queue=self._queue_of(definition))
-        logger.info("queued job %s to runner %s", job.id, runner, extra={"runner": runner, "job_id": job.id})
-        return job.id
+        job_id = await self._jobs.enqueue(addressed)
+        logger.info("queued job %s to runner %s", job_id, runner, extra={"runner": runner, "job_id": job_id})
+        return job_id
 
     async def queue_and_wait(
         self,
@@ -114,4 +115,4 @@ class JobOperations(Parts):
         Raises:
             RedisUnavailable: Redis does not answer.
         """
-        return await self._jobs.list_jobs(status=status, runner=runner, limit=limit)
+        return await self._jobs.list_jobs(JobFilter(status=status, runner=runner), limit=limit)

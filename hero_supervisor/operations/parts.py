@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hero_supervisor.engine.reconcile import Reconciler
     from hero_supervisor.engine.registry import Registry
     from hero_supervisor.engine.stats import StatsReader
+    from hero_supervisor.jobs.keeper import JobKeeper
     from hero_supervisor.ports import ExitSource, LogSource, ProcessManager
     from hero_supervisor.runner import Runner
     from hero_supervisor.unit import Site
@@ -33,6 +34,7 @@ class Parts(ABC):
     _bulk: BulkOperations
     _calendar: Calendar
     _stats: StatsReader
+    _keeper: JobKeeper
 
     @property
     @abstractmethod

@@ -132,7 +132,9 @@ class Claims:
         Raises:
             HolderFenced: This holder was taken for dead.
         """
-        arguments = chain.from_iterable((e.job_id, e.attempt, e.outcome, readable(e.text)) for e in ended)
+        arguments: Iterable[Argument] = chain.from_iterable(
+            (each.job_id, each.attempt, each.outcome, readable(each.text)) for each in ended
+        )
         head: tuple[Argument, ...] = (self._holder, want, int(is_again), len(ended))
         answer = await self._scripts.run("exchange", self._runner, *head, *arguments, *_LIMITS)
         self._check(answer)
@@ -152,7 +154,8 @@ class Claims:
         Raises:
             HolderFenced: This holder was taken for dead.
         """
-        answer = await self._scripts.run("beat", self._runner, self._holder, *chain.from_iterable(progress))
+        arguments: Iterable[Argument] = chain.from_iterable(progress)
+        answer = await self._scripts.run("beat", self._runner, self._holder, *arguments)
         self._check(answer)
 
     async def adopt(self, queue: str, *, most: int = 1000) -> None:

@@ -13,7 +13,7 @@ from hero_supervisor.job import JobStatus
 from .claims import HolderRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from .store import JobStore
 
@@ -89,14 +89,14 @@ class Ledger:
         Returns:
             The jobs that it had not ended, and what they are now.
         """
-        answer = await self._scripts.run(
-            "recover", runner, holder, death.reason, death.text, int(death.is_counted)
-        )
+        answer = await self._scripts.run("recover", runner, holder, death.reason, death.text, int(death.is_counted))
         return {
             _text(job_id): JobStatus(_text(status)) for job_id, status in zip(answer[::2], answer[1::2], strict=True)
         }
 
-    async def dispatch(self, runner: str, holder: str, queue: str, *, most: int) -> tuple[tuple[str, ...], float | None]:
+    async def dispatch(
+        self, runner: str, holder: str, queue: str, *, most: int
+    ) -> tuple[tuple[str, ...], float | None]:
         """Put jobs into the list of a holder that takes ids with BLPOP.
 
         Args:

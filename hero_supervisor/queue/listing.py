@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from hero_supervisor.errors import Fault, InvalidInput
+
 from .store import SUMMARIES_PER_READ, usec_of
 
 if TYPE_CHECKING:

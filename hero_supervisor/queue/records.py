@@ -122,7 +122,9 @@ JOB_FIELDS: Final = (
     *_OPTIONS,
 )
 RESULT_FIELDS: Final = ("status", "output", "result", "error", "reason")
-SUMMARY_FIELDS: Final = ("runner", "executor", "status", "created_at", "updated_at", "caller_id", "context_id", "labels")
+SUMMARY_FIELDS: Final = (
+    *("runner", "executor", "status", "created_at", "updated_at", "caller_id", "context_id", "labels"),
+)
 STATE_FIELDS: Final = (
     *("status", "runner", "attempt", "failures", "crashes", "holder", "reason", "error", "progress"),
     *("due", "queued_at", "started_at", "ended_at"),

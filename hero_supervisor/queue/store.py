@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
 
 from hero_supervisor.errors import Conflict, HeroError, JobExists, JobNotFound, QueueFull
-from hero_supervisor.job import JobStatus
 
 from . import records
 from .records import FIELD_LIMITS, JOB_FIELDS, RESULT_FIELDS, STATE_FIELDS, SUMMARY_FIELDS
@@ -19,7 +20,7 @@ from .scripts import Scripts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from hero_supervisor.job import Job, JobResult, JobState, JobSummary
+    from hero_supervisor.job import Job, JobResult, JobState, JobStatus, JobSummary
 
     from .connection import RedisServer
     from .keys import Keys
@@ -82,7 +83,7 @@ class JobStore:
         for start, end in _calls(jobs):
             runner = jobs[start].runner
             head = ("queue" if is_queued else "store", MAX_QUEUE_LENGTH, IDEMPOTENCY_S)
-            found = await self.scripts.run("enqueue", runner, *head, *chain.from_iterable(encoded[start:end]))
+            found = await self.scripts.run("enqueue", runner, *head, *encoded[start:end])
             answers += [_answer(job, *answer) for job, answer in zip(jobs[start:end], found, strict=True)]
         return answers
 
@@ -182,9 +183,9 @@ class JobStore:
             return bool(await self.redis.exists(key))
 
     async def group_counts(self, name: str) -> dict[str, int]:
-        """Return how many jobs of a group are ``open``, ``finished``, ``error`` and ``cancelled``; {} if there are none."""
+        """Return how many jobs of a group are ``open``, ``finished``, ``error``, ``cancelled``; {} without any."""
         async with self.server.call():
-            found: dict[bytes, bytes] = await self.redis.hgetall(self.keys.group(name))
+            found: Any = await self.redis.hgetall(self.keys.group(name))
         return {key.decode(): int(value) for key, value in found.items() if value.isdigit()}
 
     async def list_depth(self, name: str) -> int:
@@ -224,23 +225,25 @@ def limits_of(names: Iterable[str]) -> list[Argument]:
     return [argument for name in names for argument in (name, FIELD_LIMITS[name])]
 
 
-def _encoded(job: Job) -> list[Argument]:
-    """Return a job as the arguments of ``enqueue.lua``."""
-    fields = records.to_fields(job)
-    return [
-        job.id,
-        records.digest_of(job),
-        usec_of(job.created_at),
-        job.priority,
-        "" if job.run_at is None else usec_of(job.run_at) // 1000,
-        round(job.delay_s * 1000) or "",
-        job.idempotency_key or "",
-        job.group,
-        len(job.prerequisites),
-        *job.prerequisites,
-        2 * len(fields),
-        *chain.from_iterable(fields.items()),
-    ]
+def _encoded(job: Job) -> bytes:
+    """Return a job as an argument of ``enqueue.lua``."""
+    content: dict[str, object] = {
+        "id": job.id,
+        "digest": records.digest_of(job),
+        "created": usec_of(job.created_at),
+        "priority": job.priority,
+        "prerequisites": job.prerequisites,
+        "fields": list(chain.from_iterable(records.to_fields(job).items())),
+    }
+    if job.run_at is not None:
+        content["at"] = usec_of(job.run_at) // 1000
+    if job.delay_s:
+        content["delay"] = round(job.delay_s * 1000)
+    if job.idempotency_key:
+        content["idem"] = job.idempotency_key
+    if job.group:
+        content["group"] = job.group
+    return msgspec.msgpack.encode(content)
 
 
 def _calls(jobs: Sequence[Job]) -> Iterable[tuple[int, int]]:

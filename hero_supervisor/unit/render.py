@@ -182,6 +182,8 @@ def _runner_environment(runner: Runner, site: Site, queue: str, instance: int) -
         "HERO_INSTANCE": str(instance),
         "HERO_NAMESPACE": site.namespace,
         "HERO_QUEUE": queue,
+        "HERO_UNIT": site.unit_name(runner.id, instance),
+        "HERO_CONCURRENCY": str(runner.concurrency),
     }
 
 

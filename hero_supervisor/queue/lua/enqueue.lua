@@ -4,9 +4,9 @@
 -- ARGV[5] 'queue', or 'store': then they are stored only
 -- ARGV[6] most jobs that the queue may hold
 -- ARGV[7] seconds that an idempotency key is kept
--- ARGV[8] and on, for each job: id, digest of its content, time of creation in microseconds, priority, time before
---   which it is not executed in milliseconds or '', delay in milliseconds or '', idempotency key or '', group or '',
---   number of prerequisites, their ids, number of the values that follow, names and values of its fields
+-- ARGV[8] and on, each job as MessagePack: a map of id, digest of its content, time of creation in microseconds
+--   (created), prerequisites: ids, fields: names and values of its hash, alternating, and perhaps at: time before
+--   which it is not executed in milliseconds, delay in milliseconds, idem: idempotency key, group
 -- returns for each job {answer, id}; the answers: 'ok': done, now or by an earlier call, as a job of this id;
 --   'exists': another job has this id; 'full'; 'no-prerequisite': the job of this id does not exist
 --
@@ -19,34 +19,15 @@ local length = redis.call('ZCARD', pending) + redis.call('ZCARD', queue_key(runn
 redis.call('ZCARD', index)
 redis.call('LLEN', queue_key(runner, 'wake'))
 max_length = tonumber(redis.call('HGET', queue_key(runner, 'settings'), 'max_length')) or max_length
-local next_argument = 8
-
-local function argument()
-  next_argument = next_argument + 1
-  return ARGV[next_argument - 1]
-end
-
-local function read_job()
-  local job = {id = argument(), digest = argument(), created = argument(), priority = argument(), at = argument()}
-  job.delay, job.idem, job.group, job.prerequisites, job.fields = argument(), argument(), argument(), {}, {}
-  for i = 1, tonumber(argument()) do
-    job.prerequisites[i] = argument()
-  end
-  for i = 1, tonumber(argument()) do
-    job.fields[i] = argument()
-  end
-  return job
-end
-
 local function store(job)
   redis.call('HSET', job_key(job.id), 'digest', job.digest, 'status', 'created', unpack(job.fields))
-  redis.call('ZADD', index, job.created, job.id)
-  if job.group ~= '' then
+  redis.call('ZADD', index, digits(job.created), job.id)
+  if job.group then
     local group = NAMESPACE .. ':group:' .. job.group
     redis.call('HINCRBY', group, 'open', 1)
     redis.call('PERSIST', group)
   end
-  if job.idem ~= '' then
+  if job.idem then
     redis.call('SET', queue_key(runner, 'idem:' .. job.idem), job.id, 'EX', idempotency_s)
   end
 end
@@ -70,8 +51,8 @@ end
 local function queue(job, open, failed)
   local key = job_key(job.id)
   count(runner, 'queued')
-  if job.at ~= '' or job.delay ~= '' then
-    redis.call('HSET', key, 'due', job.at ~= '' and job.at or digits(now_ms + job.delay))
+  if job.at or job.delay then
+    redis.call('HSET', key, 'due', digits(job.at or now_ms + job.delay))
   end
   if failed and redis.call('HGET', key, 'on_prerequisite_failure') ~= 'run' then
     local why = "cannot execute: its prerequisite '" .. failed[1] .. "' ended as '" .. failed[2] .. "'"
@@ -89,7 +70,7 @@ local function queue(job, open, failed)
 end
 
 local function enqueue(job)
-  local known = job.idem ~= '' and redis.call('GET', queue_key(runner, 'idem:' .. job.idem))
+  local known = job.idem and redis.call('GET', queue_key(runner, 'idem:' .. job.idem))
   if known and redis.call('EXISTS', job_key(known)) == 1 then
     job.id, job.digest = known, redis.call('HGET', job_key(known), 'digest')
   end
@@ -118,8 +99,8 @@ end
 
 redis.call('SADD', NAMESPACE .. ':queues', runner)
 local answers = {}
-while ARGV[next_argument] do
-  local job = read_job()
+for i = 8, #ARGV do
+  local job = cmsgpack.unpack(ARGV[i])
   local answer = enqueue(job)
   answers[#answers + 1] = {answer, job.id}
 end
