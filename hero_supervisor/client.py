@@ -15,6 +15,7 @@ from .queue.connection import RedisServer
 from .queue.keys import Keys
 from .queue.ledger import Ledger
 from .queue.listing import JobFilter, find_jobs
+from .queue.schedules import ScheduleStore
 from .queue.store import JobStore
 from .queue.watch import JobWatcher
 
@@ -53,6 +54,8 @@ class JobClient:
         self._watcher = JobWatcher(server, self._store)
         #: What was handed out; the business of supervisors.
         self.ledger: Final = Ledger(self._store)
+        #: Recurring schedules; their runs are made by supervisors.
+        self.schedules: Final = ScheduleStore(self._store)
 
     @classmethod
     @asynccontextmanager

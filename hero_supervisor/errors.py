@@ -7,10 +7,12 @@
     │  ├─ InvalidRunner
     │  ├─ InvalidJob
     │  ├─ InvalidProbe
+    │  ├─ InvalidSchedule
     │  └─ InvalidSettings
     ├─ NotFound
     │  ├─ RunnerNotFound
     │  ├─ JobNotFound
+    │  ├─ ScheduleNotFound
     │  └─ OperationNotFound
     ├─ Conflict
     │  ├─ RunnerExists
@@ -107,6 +109,13 @@ class InvalidProbe(InvalidInput):
     subject = "this probe"
 
 
+class InvalidSchedule(InvalidInput):
+    """A schedule is not valid."""
+
+    kind = "invalid-schedule"
+    subject = "this schedule"
+
+
 class InvalidSettings(InvalidInput):
     """A setting of the service is not valid."""
 
@@ -130,6 +139,12 @@ class JobNotFound(NotFound):
     """No job has this id."""
 
     kind = "job-not-found"
+
+
+class ScheduleNotFound(NotFound):
+    """A runner has no schedule of this id."""
+
+    kind = "schedule-not-found"
 
 
 class OperationNotFound(NotFound):

@@ -31,10 +31,12 @@ from .errors import RedisUnavailable
 from .jobs.claimed import ClaimedJobs
 from .jobs.execution import Host
 from .jobs.keeper import JobKeeper
+from .jobs.scheduler import Scheduler
 from .operations.declared import DeclaredOperations
 from .operations.exits import ExitOperations
 from .operations.jobs import JobOperations
 from .operations.logs import LogOperations
+from .operations.schedules import ScheduleOperations
 from .operations.stats import StatsOperations
 from .ports import ExitSource, LogSource, ProcessManager
 from .probing import Checker
@@ -50,7 +52,7 @@ logger = logging.getLogger(__name__)
 REDIS_START_TIMEOUT_S = 30
 
 
-class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperations, ExitOperations):
+class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOperations, StatsOperations, ExitOperations):
     """Keeps runners alive and queues their jobs. Made by ``SupervisorBuilder``; use it as ``async with``."""
 
     def __init__(
@@ -89,6 +91,7 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
         self._bulk = BulkOperations()
         claimed = ClaimedJobs(lambda: self._jobs, processes, exits, lambda: Host(self._node_id, boot_id()))
         self._keeper = JobKeeper(self._registry, site, {JobProtocol.CLAIM: claimed})
+        self._scheduler = Scheduler(self._registry, lambda: self._jobs, self._keeper.look_at)
         self._supervising: list[asyncio.Task[None]] = []
         self._opened = AsyncExitStack()
         self._client: JobClient | None = None
@@ -138,7 +141,8 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
                 await self.apply_runners(self._declared, wait=False)
             self._client = await stack.enter_async_context(self._connect_redis())
             self._processes.watch(self._keeper)
-            self._supervising.append(await stack.enter_async_context(_running(self._keeper.run(), name="job-keeper")))
+            for name, work in (("job-keeper", self._keeper.run()), ("scheduler", self._scheduler.run())):
+                self._supervising.append(await stack.enter_async_context(_running(work, name=name)))
             self._opened = stack.pop_all()
 
     async def close(self) -> None:

@@ -22,6 +22,6 @@ return {
   stopping,
   redis.call('ZCARD', pending),
   redis.call('ZCARD', taken),
-  oldest and redis.call('HGET', job_key(oldest), 'queued_at'),
-  redis.call('ZRANGE', queue_key(runner, 'delayed'), 0, 0, 'WITHSCORES')[2],
+  oldest and redis.call('HGET', job_key(oldest), 'queued_at') or false,
+  redis.call('ZRANGE', queue_key(runner, 'delayed'), 0, 0, 'WITHSCORES')[2] or false,
 }
