@@ -29,7 +29,9 @@ from .engine.registry import Registry
 from .engine.stats import StatsReader
 from .errors import RedisUnavailable
 from .jobs.claimed import ClaimedJobs
-from .jobs.execution import Host
+from .jobs.demand import DemandKeeper
+from .jobs.execution import Executions, Host
+from .jobs.idle import IdlePings
 from .jobs.keeper import JobKeeper
 from .jobs.scheduler import Scheduler
 from .operations.declared import DeclaredOperations
@@ -41,6 +43,7 @@ from .operations.stats import StatsOperations
 from .ports import ExitSource, LogSource, ProcessManager
 from .probing import Checker
 from .queue.keys import Keys
+from .records import ExitReason
 from .runner import JobProtocol, Runner
 from .settings import Manager, Secrets
 from .state import StateDirectory, boot_id
@@ -90,7 +93,10 @@ class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOpera
         )
         self._bulk = BulkOperations()
         claimed = ClaimedJobs(lambda: self._jobs, processes, exits, lambda: Host(self._node_id, boot_id()))
-        self._keeper = JobKeeper(self._registry, site, {JobProtocol.CLAIM: claimed})
+        self._executions = Executions({JobProtocol.CLAIM: claimed})
+        self._demand = DemandKeeper(lambda: self._jobs, self.scale_runner)
+        pings = IdlePings(lambda: self._jobs, self._restart_unwell)
+        self._keeper = JobKeeper(self._registry, site, self._executions.look, self._demand.look, pings.look)
         self._scheduler = Scheduler(self._registry, lambda: self._jobs, self._keeper.look_at)
         self._supervising: list[asyncio.Task[None]] = []
         self._opened = AsyncExitStack()
@@ -141,6 +147,7 @@ class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOpera
                 await self.apply_runners(self._declared, wait=False)
             self._client = await stack.enter_async_context(self._connect_redis())
             self._processes.watch(self._keeper)
+            stack.push_async_callback(self._executions.aclose)
             for name, work in (("job-keeper", self._keeper.run()), ("scheduler", self._scheduler.run())):
                 self._supervising.append(await stack.enter_async_context(_running(work, name=name)))
             self._opened = stack.pop_all()
@@ -190,6 +197,11 @@ class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOpera
         if self._client is None:
             raise RedisUnavailable("cannot use jobs: this supervisor has not been opened")
         return self._client
+
+    async def _restart_unwell(self, runner: str) -> None:
+        async with self._registry.known(runner) as stored:
+            await self._instances.stop(stored.definition, reason=ExitReason.UNHEALTHY)
+        self._reconciler.look_at(runner)
 
     def _checker_of(self, runner: Runner) -> Checker:
         return Checker(run_command=partial(self._probe_commands.run, runner), key_exists=self._key_exists)

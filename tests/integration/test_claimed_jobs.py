@@ -98,9 +98,7 @@ async def test_a_process_that_lives_keeps_its_jobs(runner: Supervisor, redis_url
     await client.enqueue(Job(id="j", payload="x", runner="r"))
     async with worker_of(runner, redis_url) as worker:
         await worker.take()
-        await runner._keeper._executions[Runner(id="r", executor=Executor.SHELL).job_protocol].look(
-            runner._registry.get("r")
-        )
+        await runner._executions.look(runner._registry.get("r"))
         exchange = await worker.claims.exchange([Ended("j", 1, FINISHED, "done")], want=0)
     assert exchange.answers == ("ok",)
 
@@ -110,7 +108,6 @@ async def test_an_operators_stop_is_no_crash(runner: Supervisor, redis_url: str,
     async with worker_of(runner, redis_url) as worker:
         await worker.take()
         await runner.stop_runner("r")
-        runner._keeper.look_at("r")
         state = await state_of(client, "j", JobStatus.DISPATCHED)
     assert (state.crashes, state.reason) == (0, "operator")
 
@@ -157,9 +154,7 @@ async def test_jobs_of_another_host_are_left_alone(
     async with worker_of(runner, redis_url, node="another") as worker:
         await worker.take()
         processes.end(worker.unit)
-        await runner._keeper._executions[runner._registry.get("r").definition.job_protocol].look(
-            runner._registry.get("r")
-        )
+        await runner._executions.look(runner._registry.get("r"))
     assert await client.get_job_status("j") is JobStatus.STARTED
 
 
