@@ -15,6 +15,7 @@ from .queue.connection import RedisServer
 from .queue.keys import Keys
 from .queue.ledger import Ledger
 from .queue.listing import JobFilter, find_jobs
+from .queue.preflight import preflight
 from .queue.schedules import ScheduleStore
 from .queue.store import JobStore
 from .queue.watch import JobWatcher
@@ -87,6 +88,14 @@ class JobClient:
             RedisUnavailable: It does not answer, is loading, a replica, out of memory, or cannot save.
         """
         await self._store.ping()
+
+    async def preflight(self) -> list[str]:
+        """Return what may cost jobs in this Redis, as sentences for its operator.
+
+        Raises:
+            RedisTooOld: It cannot do what is needed.
+        """
+        return await preflight(self._store)
 
     # -- making and queueing -------------------------------------------------------------------------------------
 

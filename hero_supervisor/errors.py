@@ -32,6 +32,7 @@
     │  ├─ StateUnavailable
     │  └─ AddressUnavailable
     ├─ CorruptRecord
+    ├─ RedisTooOld
     ├─ SystemdRefused
     └─ PermissionDenied
 
@@ -259,6 +260,12 @@ class CorruptRecord(HeroError):
     """Stored data does not have the form that this version writes or accepts."""
 
     kind = "corrupt-record"
+
+
+class RedisTooOld(HeroError):
+    """Redis does not know commands that are needed."""
+
+    kind = "redis-too-old"
 
 
 class SystemdRefused(HeroError):

@@ -168,6 +168,8 @@ class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOpera
     async def _connect_redis(self) -> AsyncIterator[JobClient]:
         async with JobClient.connect(self.redis_url, namespace=self._site.namespace) as client:
             await _wait_for_redis(client)
+            for warning in await client.preflight():
+                logger.warning("%s", warning)
             yield client
 
     @property
