@@ -92,8 +92,8 @@ class Outcome:
 
     def check(self) -> None:
         """Fail if anything is not as it must be."""
-        shown = (self.lost[:5], self.stuck[:5], self.failed[:5])
-        assert not (self.lost or self.stuck or self.failed), f"seed {self.seed}: {shown}"
+        bad = self.lost + self.stuck + self.failed
+        assert not bad, f"seed {self.seed}: {len(bad)} jobs, {bad[:5]}"
         assert self.second_results == 0, f"seed {self.seed}: {self.second_results} jobs have two results"
         assert self.duplicates <= self.in_flight_at_kills, f"seed {self.seed}: {self.figures()}"
 

@@ -1,6 +1,7 @@
 """Jobs under fire, in long: each nemesis, each way to execute, one instance and four.
 
-``HERO_CHAOS_JOBS`` and ``HERO_CHAOS_KILLS`` set how many jobs and kills there are in a cell; 2,000 and 100 is the long run.
+``HERO_CHAOS_JOBS`` and ``HERO_CHAOS_KILLS`` set how many jobs and kills there are in a cell; the long run has 2,000 and
+100.
 """
 
 from __future__ import annotations
