@@ -6,16 +6,18 @@ of ``worker/`` and of every foreign runner.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from .errors import Fault, HeroError, InvalidInput, InvalidJob
+from .errors import Fault, HeroError, InvalidInput, InvalidJob, JobNotFound
 from .job import JobStatus
 from .queue.connection import RedisServer
 from .queue.keys import Keys
 from .queue.ledger import Ledger
 from .queue.listing import JobFilter, find_jobs
 from .queue.preflight import preflight
+from .queue.queues import Queues
 from .queue.schedules import ScheduleStore
 from .queue.store import JobStore
 from .queue.watch import JobWatcher
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
 
     from .job import Job, JobResult, JobState, JobSummary
 
+T = TypeVar("T")
+
+#: Pauses between two looks at a group that somebody waits for, in seconds.
+FIRST_GROUP_PAUSE_S: Final = 0.02
+MAX_GROUP_PAUSE_S: Final = 0.5
 #: Most jobs in one answer of ``list_jobs``.
 MAX_LIST_LIMIT: Final = 1000
 
@@ -55,6 +62,8 @@ class JobClient:
         self._watcher = JobWatcher(server, self._store)
         #: What was handed out; the business of supervisors.
         self.ledger: Final = Ledger(self._store)
+        #: Queues as a whole: statistics, limits, dead letters.
+        self.queues: Final = Queues(self._store)
         #: Recurring schedules; their runs are made by supervisors.
         self.schedules: Final = ScheduleStore(self._store)
 
@@ -185,6 +194,55 @@ class JobClient:
         """
         return await self._watcher.wait(job_id, timeout_s=timeout_s)
 
+    async def wait_for_results(
+        self, job_ids: Sequence[str], *, timeout_s: float, is_first_enough: bool = False
+    ) -> list[JobResult]:
+        """Return how jobs stand when all have ended, or one has, or the time is up.
+
+        Args:
+            job_ids: The jobs.
+            timeout_s: Longest wait, in seconds.
+            is_first_enough: Whether to wait for the end of one only.
+
+        Raises:
+            RedisUnavailable: Redis is away when the time is up.
+            JobNotFound: One of them does not exist, or was deleted meanwhile.
+            CorruptRecord: The record of one cannot be read.
+        """
+        waits = [asyncio.create_task(self.wait_for_result(job_id, timeout_s=timeout_s)) for job_id in job_ids]
+        try:
+            when = asyncio.FIRST_COMPLETED if is_first_enough else asyncio.FIRST_EXCEPTION
+            await asyncio.wait(waits, return_when=when)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        return [_accepted(outcome) for outcome in await self._store.read_results(job_ids)]
+
+    async def wait_for_group(self, name: str, *, timeout_s: float) -> dict[str, int]:
+        """Return how many jobs of a group are in which state when none is open, or the time is up.
+
+        Args:
+            name: The group.
+            timeout_s: Longest wait, in seconds.
+
+        Raises:
+            RedisUnavailable: Redis does not answer.
+            JobNotFound: No job is, or was lately, in a group of this name.
+        """
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        pause_s = FIRST_GROUP_PAUSE_S
+        while True:
+            counts = await self._store.group_counts(name)
+            if not counts:
+                raise JobNotFound(f"cannot find group '{name}': no job is in it", group=name)
+            left_s = deadline_s - asyncio.get_running_loop().time()
+            if not counts.get("open") or left_s <= 0:
+                return counts
+            # The changes that Redis announces are those of jobs; a group has thousands, and this is one small hash.
+            await asyncio.sleep(min(pause_s, left_s))
+            pause_s = min(2 * pause_s, MAX_GROUP_PAUSE_S)
+
     async def list_jobs(
         self, wanted: JobFilter | None = None, *, limit: int = 100, after_cursor: str | None = None
     ) -> list[JobSummary]:
@@ -274,7 +332,7 @@ class JobClient:
         await self._store.delete(job_id)
 
 
-def _accepted(answer: str | HeroError) -> str:
+def _accepted(answer: T | HeroError) -> T:
     if isinstance(answer, HeroError):
         raise answer
     return answer

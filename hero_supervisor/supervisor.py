@@ -33,6 +33,7 @@ from .jobs.demand import DemandKeeper
 from .jobs.execution import Executions, Host
 from .jobs.idle import IdlePings
 from .jobs.keeper import JobKeeper
+from .jobs.rates import Rates
 from .jobs.scheduler import Scheduler
 from .operations.declared import DeclaredOperations
 from .operations.exits import ExitOperations
@@ -95,8 +96,11 @@ class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOpera
         claimed = ClaimedJobs(lambda: self._jobs, processes, exits, lambda: Host(self._node_id, boot_id()))
         self._executions = Executions({JobProtocol.CLAIM: claimed})
         self._demand = DemandKeeper(lambda: self._jobs, self.scale_runner)
+        self._rates = Rates(lambda: self._jobs)
         pings = IdlePings(lambda: self._jobs, self._restart_unwell)
-        self._keeper = JobKeeper(self._registry, site, self._executions.look, self._demand.look, pings.look)
+        self._keeper = JobKeeper(
+            self._registry, site, self._executions.look, self._demand.look, pings.look, self._rates.look
+        )
         self._scheduler = Scheduler(self._registry, lambda: self._jobs, self._keeper.look_at)
         self._supervising: list[asyncio.Task[None]] = []
         self._opened = AsyncExitStack()
