@@ -37,8 +37,10 @@ from .jobs.rates import Rates
 from .jobs.scheduler import Scheduler
 from .operations.declared import DeclaredOperations
 from .operations.exits import ExitOperations
+from .operations.job_views import JobViews
 from .operations.jobs import JobOperations
 from .operations.logs import LogOperations
+from .operations.queues import QueueOperations
 from .operations.schedules import ScheduleOperations
 from .operations.stats import StatsOperations
 from .ports import ExitSource, LogSource, ProcessManager
@@ -56,7 +58,16 @@ logger = logging.getLogger(__name__)
 REDIS_START_TIMEOUT_S = 30
 
 
-class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOperations, StatsOperations, ExitOperations):
+class Supervisor(
+    DeclaredOperations,
+    JobOperations,
+    JobViews,
+    QueueOperations,
+    ScheduleOperations,
+    LogOperations,
+    StatsOperations,
+    ExitOperations,
+):
     """Keeps runners alive and queues their jobs. Made by ``SupervisorBuilder``; use it as ``async with``."""
 
     def __init__(
