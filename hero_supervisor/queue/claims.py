@@ -185,10 +185,9 @@ class Claims:
 
     async def forget_word(self, word: str) -> None:
         """Take a word that has been heeded from those that this holder is told."""
+        client: Any = self._redis
         async with self._server.call():
-            await self._redis.execute_command(
-                "LREM", self._keys.queue(self._runner, f"control:{self._holder}"), 1, _raw(word)
-            )
+            await client.lrem(self._keys.queue(self._runner, f"control:{self._holder}"), 1, _raw(word))
 
     async def wait_for_foreign(self, queue: str, *, block_s: float) -> bool:
         """Wait until foreign clients have pushed something to a list, at most so long; it stays there."""

@@ -83,8 +83,8 @@ class ClaimLoop:
         self._is_abandoned = False
 
     @property
-    def has_stuck_threads(self) -> bool:
-        """Whether handlers still run in threads, after ``run``."""
+    def has_stuck_handlers(self) -> bool:
+        """Whether handlers still run, after ``run``, that could not be made to end."""
         return bool(self._running)
 
     async def run(self, record: HolderRecord, stop: StopRequest, on_ready: Callable[[], None]) -> None:
@@ -111,7 +111,8 @@ class ClaimLoop:
         except* HolderFenced as group:
             fenced += [exc for exc in group.exceptions if isinstance(exc, HolderFenced)]
         finally:
-            await self._break_off(Interruption.FENCED if fenced else Interruption.STOPPING)
+            if not self._is_abandoned:
+                await self._break_off(Interruption.FENCED if fenced else Interruption.STOPPING)
             if self._ended and not fenced:  # this very call was cancelled
                 with suppress(*AWAY):
                     await self._claims.exchange(self._ended, want=0)

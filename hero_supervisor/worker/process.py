@@ -30,15 +30,7 @@ FENCED_STATUS: Final = 1
 def run_process(worker: Worker, stop: StopRequest | None = None) -> NoReturn:
     """Serve until a signal and end this process; see ``Worker.run``."""
     set_up_logging(worker.options)
-    status = asyncio.run(_serve(worker, stop or StopRequest()))
-    if worker.has_stuck_threads:
-        # Nothing ends a thread but the end of its process, and the interpreter would wait for it.
-        logging.shutdown()
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
+    sys.exit(asyncio.run(_serve(worker, stop or StopRequest())))
 
 
 async def _serve(worker: Worker, stop: StopRequest) -> int:
@@ -47,13 +39,25 @@ async def _serve(worker: Worker, stop: StopRequest) -> int:
     stopping = asyncio.create_task(_tell_stopping(stop), name="tell-stopping")
     try:
         await worker.serve(stop)
+        status = 0 if stop.is_made else DRAINED_STATUS
     except HolderFenced as exc:
         logger.error("%s; others have its jobs", exc)  # noqa: TRY400  # where it was noticed says nothing
-        return FENCED_STATUS
+        status = FENCED_STATUS
     finally:
         watchdog.cancel()
         stopping.cancel()
-    return 0 if stop.is_made else DRAINED_STATUS
+    if worker.has_stuck_handlers:
+        _end_now(status)
+    return status
+
+
+def _end_now(status: int) -> NoReturn:
+    """End the process without waiting for handlers that nothing else ends."""
+    logging.shutdown()
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def _heed_signals(stop: StopRequest) -> None:

@@ -76,8 +76,8 @@ class Worker:
         self._default_executor = default_executor
         self._handlers: dict[str, tuple[Handler, bool]] = {}
         self._threads: ThreadPoolExecutor | None = None
-        #: Handlers that were left running in threads when ``serve`` returned.
-        self.has_stuck_threads = False
+        #: Whether handlers that could not be made to end still ran when ``serve`` returned.
+        self.has_stuck_handlers = False
 
     def executor(self, name: str) -> Callable[[HandlerT], HandlerT]:
         """Return a decorator that makes a function the handler of jobs with this executor.
@@ -134,9 +134,9 @@ class Worker:
             self._leave_threads(loop)
 
     def _leave_threads(self, loop: ClaimLoop) -> None:
-        self.has_stuck_threads = loop.has_stuck_threads
+        self.has_stuck_handlers = loop.has_stuck_handlers
         if self._threads is not None:
-            self._threads.shutdown(wait=not self.has_stuck_threads)
+            self._threads.shutdown(wait=not self.has_stuck_handlers)
             self._threads = None
 
     # -- one job -------------------------------------------------------------------------------------------------
