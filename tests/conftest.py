@@ -11,7 +11,10 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-pytest_plugins = ["tests.redis_fixtures", "tests.systemd_fixtures", "tests.journal_fixtures", "tests.worker_fixtures"]
+pytest_plugins = [
+    *("tests.redis_fixtures", "tests.systemd_fixtures", "tests.journal_fixtures", "tests.supervisor_fixtures"),
+    "tests.worker_fixtures",
+]
 
 
 def missing(what: str) -> NoReturn:
