@@ -1,4 +1,4 @@
-"""Workers for tests: the bundled one and programs on the SDK as processes, and workers within the test's own process."""
+"""Workers for tests: the bundled one and programs on the SDK as processes, and workers in the test's process."""
 
 from __future__ import annotations
 
