@@ -6,6 +6,7 @@ and that a job it ends is still its own, in the attempt it was given. So a resul
 
 from __future__ import annotations
 
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -102,11 +103,13 @@ class Claims:
         self._redis = server.commands()
         self._waiting = server.blocking()
         self._listening = server.blocking()
+        self._adopting = server.blocking()
         self._scripts = Scripts(server, self._redis, keys)
+        self._word = uuid.uuid4().hex
 
     async def aclose(self) -> None:
         """Close all connections."""
-        for client in (self._redis, self._waiting, self._listening):
+        for client in (self._redis, self._waiting, self._listening, self._adopting):
             await client.aclose()
 
     async def register(self, record: HolderRecord) -> None:
@@ -122,22 +125,27 @@ class Claims:
         """End attempts and take further jobs, in one call.
 
         A call that was not answered may be repeated: attempts that it ended are answered as before. The jobs that it
-        took are with ``is_again``.
+        took are with ``is_again``. The one that was not answered may still arrive at Redis: it changes nothing then.
 
         Args:
             ended: Attempts that have ended.
             want: Most jobs to take.
-            is_again: Also return what this holder has already.
+            is_again: Also return what this holder has already. To be given in the first call, and after one that was
+                not answered.
 
         Raises:
             HolderFenced: This holder was taken for dead.
         """
         arguments: Iterable[Argument] = chain.from_iterable(
-            (each.job_id, each.attempt, each.outcome, readable(each.text)) for each in ended
+            (_raw(each.job_id), each.attempt, each.outcome, readable(each.text)) for each in ended
         )
-        head: tuple[Argument, ...] = (self._holder, want, int(is_again), len(ended))
+        if is_again:
+            self._word = uuid.uuid4().hex
+        head: tuple[Argument, ...] = (self._holder, want, int(is_again), self._word, len(ended))
         answer = await self._scripts.run("exchange", self._runner, *head, *arguments, *_LIMITS)
         self._check(answer)
+        if answer == b"late":  # a call that had been given up arrived just before this one
+            return await self.exchange(ended, want=0, is_again=True)
         answers, jobs, again = answer
         return Exchange(
             claims=tuple(_claim(values) for values in jobs),
@@ -154,7 +162,9 @@ class Claims:
         Raises:
             HolderFenced: This holder was taken for dead.
         """
-        arguments: Iterable[Argument] = chain.from_iterable(progress)
+        arguments: Iterable[Argument] = chain.from_iterable(
+            (_raw(job_id), attempt, raw) for job_id, attempt, raw in progress
+        )
         answer = await self._scripts.run("beat", self._runner, self._holder, *arguments)
         self._check(answer)
 
@@ -169,8 +179,30 @@ class Claims:
     async def wait_for_word(self, *, block_s: float) -> str | None:
         """Wait until this holder is told something, at most so long; return the word, as in ``cancel ID``."""
         control = self._keys.queue(self._runner, f"control:{self._holder}")
-        word = await self._pop(self._listening, control, block_s)
-        return None if word is None else word.decode(errors="replace")
+        # Not popped: a word that is lost on the way would leave only the end of the whole process.
+        word = await self._peek(self._listening, control, block_s)
+        return None if word is None else word.decode(errors="surrogateescape")
+
+    async def forget_word(self, word: str) -> None:
+        """Take a word that has been heeded from those that this holder is told."""
+        client: Any = self._redis
+        async with self._server.call():
+            await client.lrem(self._keys.queue(self._runner, f"control:{self._holder}"), 1, _raw(word))
+
+    async def wait_for_foreign(self, queue: str, *, block_s: float) -> bool:
+        """Wait until foreign clients have pushed something to a list, at most so long; it stays there."""
+        return await self._peek(self._adopting, queue, block_s) is not None
+
+    async def leave(self) -> None:
+        """Give back what this holder has, and be no holder any more. Only for one that no supervisor watches."""
+        await self._scripts.run("recover", self._runner, self._holder, RELEASED, "its worker ended", 0)
+
+    async def _peek(self, client: Any, key: str, block_s: float) -> bytes | None:
+        first: bytes | None
+        async with self._server.call(block_s=block_s):
+            # From the list to the same end of the same list.
+            first = await client.blmove(key, key, max(block_s, 0.01), "LEFT", "LEFT")
+        return first
 
     async def _pop(self, client: Any, key: str, block_s: float) -> bytes | None:
         async with self._server.call(block_s=block_s):
@@ -197,8 +229,13 @@ def readable(text: str) -> str:
     return raw[: MAX_RESULT_BYTES - len(note.encode())].decode(errors="ignore") + note
 
 
+def _raw(text: str) -> bytes:
+    """Return an id as it is in Redis: foreign clients may have made it of any bytes."""
+    return text.encode(errors="surrogateescape")
+
+
 def _claim(values: Sequence[Any]) -> Claim:
-    job_id = values[0].decode(errors="backslashreplace")
+    job_id = values[0].decode(errors="surrogateescape")
     attempt = int(values[1] or 0)
     try:
         return Claim(job_id, attempt, records.job_from(job_id, values[2:], names=CLAIM_FIELDS))

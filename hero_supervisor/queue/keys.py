@@ -33,6 +33,7 @@ A queue's own keys hold its runner in braces, so that Redis Cluster keeps them t
 ``dead``          zset    ids of those that are dead letters, scored by when they became so
 ``holders``       hash    processes that may take jobs: id, and what is known of it as JSON
 ``fenced``        zset    processes that may not any more, scored by since when; for a day
+``words``         hash    processes, and the word that their calls carry since one was not answered
 ``beats``         zset    processes, scored by when they last said that they live
 ``control:HOLDER``  list  what a process is told: ``cancel ID``
 ``wake``          list    at most one element: there is work for somebody who waits

@@ -1,8 +1,8 @@
 """One payload as a process group of its own.
 
 The order of events: the script is written to a file (a payload may be larger than an argument can be, and tracebacks
-show its lines), the process starts in a new session, its output is read until it ends, runs out of time, or the
-runner has to stop. Then **the whole group is killed, in every case**: a job ends as a whole, and what it left in the
+show its lines), the process starts in a new session, its output is read until it ends, or until it is to be broken
+off. Then **the whole group is killed, in every case**: a job ends as a whole, and what it left in the
 background would hold its pipes and pile up in the runner's unit. Who wants a daemon starts a unit.
 
 The process is watched through a pidfd and reaped only after its group was killed: until then its id, which is the
@@ -21,18 +21,18 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from hero_supervisor.job import MAX_RESULT_BYTES
 
-from .outcome import Ending, How
+from .interruption import SoftTimeout
+from .outcome import Ending
 from .output import Head, Lines, Tail
+from .stopping import within
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
-#: Seconds between SIGTERM and SIGKILL for a job whose time is up.
-KILL_GRACE_S: Final = 2.0
 #: Seconds that are allowed for the rest of the output when the group is dead. Only a process that left the group
 #: can still hold the pipes then.
 DRAIN_S: Final = 1.0
@@ -57,7 +57,6 @@ class Script:
     #: A key of ``INTERPRETERS``.
     executor: str
     environment: Mapping[str, str]
-    timeout_s: float
 
 
 class LineSink(Protocol):
@@ -67,63 +66,15 @@ class LineSink(Protocol):
         """Take one line of ``stdout`` or ``stderr``."""
 
 
-class StopRequest:
-    """Whether the runner is to take more jobs, whether it is to stop, and how long it may still work then."""
-
-    def __init__(self, grace_s: float) -> None:
-        self._grace_s = grace_s
-        self._requested = asyncio.Event()
-        self._last = asyncio.Event()
-
-    @property
-    def is_made(self) -> bool:
-        """Whether the runner is to stop."""
-        return self._requested.is_set()
-
-    @property
-    def takes_no_more(self) -> bool:
-        """Whether the runner is to take no more jobs: it stops or drains."""
-        return self._last.is_set()
-
-    def make(self) -> None:
-        """Ask the runner to stop."""
-        self._requested.set()
-        self._last.set()
-
-    def drain(self) -> None:
-        """Ask the runner to stop when it has finished what it has, however long that takes."""
-        self._last.set()
-
-    async def takes_no_more_within(self, seconds: float) -> bool:
-        """Wait until no more jobs are to be taken, at most so long, and return whether that is so."""
-        await _within(seconds, self._last.wait())
-        return self.takes_no_more
-
-    async def comes_within(self, seconds: float) -> bool:
-        """Wait for the request, at most so long, and return whether it has been made."""
-        await _within(seconds, self._requested.wait())
-        return self.is_made
-
-    async def lets_end(self, event: asyncio.Event) -> bool:
-        """Wait for the event, from the request on only for the grace; return whether it has happened."""
-        happened = asyncio.ensure_future(event.wait())
-        requested = asyncio.ensure_future(self._requested.wait())
-        try:
-            await asyncio.wait({happened, requested}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({happened}, timeout=self._grace_s)
-        finally:
-            happened.cancel()
-            requested.cancel()
-        return event.is_set()
-
-
-async def execute(script: Script, stop: StopRequest, on_line: LineSink) -> Ending:
+async def execute(script: Script, on_line: LineSink, patience_s: Callable[[], float]) -> Ending:
     """Execute a script and return how it ended; nothing of its process group is left.
+
+    Where it waits for the end it may be cancelled, and may be sent ``SoftTimeout``, which the script gets as SIGTERM.
 
     Args:
         script: The script.
-        stop: Ends the script when the runner stops and the grace has passed.
         on_line: Called with each line of its output, and ``stdout`` or ``stderr``.
+        patience_s: Asked when it is cancelled how long, in seconds, the group has from SIGTERM to SIGKILL.
 
     Raises:
         OSError: It cannot be written or started.
@@ -134,10 +85,10 @@ async def execute(script: Script, stop: StopRequest, on_line: LineSink) -> Endin
             _reading(process.stdout, output, partial(on_line, stream="stdout")),
             _reading(process.stderr, error_tail, partial(on_line, stream="stderr")),
         ):
-            how = await _end_of(process.pid, script.timeout_s, stop)
+            await _end_of(process.pid, patience_s)
         return_code = process.poll()
     # Not even SIGKILL ends a process that the kernel is stuck with.
-    return Ending(how, -signal.SIGKILL if return_code is None else return_code, output.text(), error_tail.text())
+    return Ending(-signal.SIGKILL if return_code is None else return_code, output.text(), error_tail.text())
 
 
 @contextmanager
@@ -164,26 +115,31 @@ def _process_of(script: Script, path: Path) -> Iterator[subprocess.Popen[bytes]]
         # The group may be signalled only while its first process is not reaped, see above.
         if process.returncode is None:
             _signal_group(process.pid, signal.SIGKILL)
+            process.poll()
 
 
-async def _end_of(pid: int, timeout_s: float, stop: StopRequest) -> How:
-    """Return how the process ended, when its whole group has been killed."""
+async def _end_of(pid: int, patience_s: Callable[[], float]) -> None:
+    """Return when the process has ended, and its whole group has been killed."""
     with _exit_of(pid) as exited:
-        how = await _first_end(exited, timeout_s, stop)
-        if how is How.TIMED_OUT:
-            _signal_group(pid, signal.SIGTERM)
-            await _within(KILL_GRACE_S, exited.wait())
-        _signal_group(pid, signal.SIGKILL)
-        await _within(REAP_S, exited.wait())
-    return how
+        try:
+            await _exit_after_soft_timeout(pid, exited)
+        except asyncio.CancelledError:
+            grace_s = patience_s()
+            if grace_s:
+                _signal_group(pid, signal.SIGTERM)
+                await within(grace_s, exited.wait())
+            raise
+        finally:
+            _signal_group(pid, signal.SIGKILL)
+            await within(REAP_S, exited.wait())
 
 
-async def _first_end(exited: asyncio.Event, timeout_s: float, stop: StopRequest) -> How:
+async def _exit_after_soft_timeout(pid: int, exited: asyncio.Event) -> None:
     try:
-        async with asyncio.timeout(timeout_s):
-            return How.EXITED if await stop.lets_end(exited) else How.STOPPED
-    except TimeoutError:
-        return How.TIMED_OUT
+        await exited.wait()
+    except SoftTimeout:
+        _signal_group(pid, signal.SIGTERM)
+        await exited.wait()
 
 
 @contextmanager
@@ -239,10 +195,3 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
     # It has no process left, or only ones of another user that it changed to.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
-
-
-async def _within(seconds: float, event: Coroutine[Any, Any, object]) -> None:
-    """Wait for the event, at most so long."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event

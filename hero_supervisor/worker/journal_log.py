@@ -1,4 +1,4 @@
-"""What a script prints, into the journal, with the job it belongs to.
+"""Entries for the journal, each with the job it belongs to.
 
 journald's native protocol is one datagram per entry: ``NAME=value`` lines. Source: systemd.io/JOURNAL_NATIVE_PROTOCOL.
 Pieces of at most ``MAX_LINE_BYTES`` always fit one datagram, so the protocol's way for larger ones is not needed.
@@ -7,6 +7,7 @@ Pieces of at most ``MAX_LINE_BYTES`` always fit one datagram, so the protocol's 
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import sys
 from contextlib import suppress
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 JOURNAL_SOCKET: Final = "/run/systemd/journal/socket"
 #: syslog's word for ordinary messages. What is on stderr need not be an error.
 PRIORITY_INFO: Final = "6"
+#: Seconds that one who cannot wait in an event loop waits for a journald that is behind.
+BEHIND_S: Final = 1.0
 
 
 def encode(fields: Mapping[str, str | bytes]) -> bytes:
@@ -32,10 +35,10 @@ def _field(name: bytes, value: str | bytes) -> bytes:
     return name + b"\n" + len(raw).to_bytes(8, "little") + raw + b"\n"
 
 
-class JobLog:
-    """Where the output of jobs goes: the journal, or our own stdout and stderr when there is no journald."""
+class JournalSocket:
+    """A connection to journald, made when it is needed."""
 
-    def __init__(self, path: str = JOURNAL_SOCKET) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
         self._socket: socket.socket | None = None
 
@@ -44,6 +47,49 @@ class JobLog:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def open(self) -> socket.socket:
+        """Return the socket, which does not block.
+
+        Raises:
+            OSError: There is no journald.
+        """
+        if self._socket is None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            # Connected, because only then it is not writable while journald's queue is full.
+            self._socket.connect(self._path)
+        return self._socket
+
+    def send(self, record: bytes) -> bool:
+        """Send an entry, waiting a moment while journald is behind; return whether it took it."""
+        # The second time with a new socket: journald may have been restarted.
+        for _ in range(2):
+            try:
+                self._send_once(record)
+            except OSError:
+                self.close()
+            else:
+                return True
+        return False
+
+    def _send_once(self, record: bytes) -> None:
+        sock = self.open()
+        try:
+            sock.send(record)
+        except BlockingIOError:
+            select.select([], [sock], [], BEHIND_S)
+            sock.send(record)
+
+
+class JobLog:
+    """Where the output of jobs goes: the journal, or our own stdout and stderr when there is no journald."""
+
+    def __init__(self, path: str = JOURNAL_SOCKET) -> None:
+        self._socket = JournalSocket(path)
+
+    def close(self) -> None:
+        """Close the socket; the next entry opens another."""
+        self._socket.close()
 
     async def write(self, entry: bytes, line: bytes, *, stream: str) -> None:
         """Log one line; waits while journald is behind, so that a flood slows its script and not us.
@@ -72,11 +118,8 @@ class JobLog:
         return False
 
     async def _send_once(self, record: bytes) -> None:
-        if self._socket is None:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            # Connected, because only then it is not writable while journald's queue is full.
-            self._socket.connect(self._path)
+        sock = self._socket.open()
         try:
-            self._socket.send(record)
+            sock.send(record)
         except BlockingIOError:
-            await asyncio.get_running_loop().sock_sendall(self._socket, record)
+            await asyncio.get_running_loop().sock_sendall(sock, record)

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
-from enum import Enum
 
-from hero_supervisor.job import JobStatus
+from hero_supervisor.queue.claims import ERROR, FINISHED
 
-
-class How(Enum):
-    """Who ended a script."""
-
-    #: It ended by itself, or by a signal that was not ours.
-    EXITED = "exited"
-    #: We did, because its time was up.
-    TIMED_OUT = "timed out"
-    #: We did, because the runner stops.
-    STOPPED = "stopped"
+from .results import Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
     """The end of a script."""
 
-    how: How
     #: Exit code, or the negative number of the signal that killed it.
     return_code: int
     #: What it printed, bounded.
@@ -33,13 +22,9 @@ class Ending:
     error_tail: str = ""
 
 
-def status_and_text(ending: Ending, *, timeout_s: int) -> tuple[JobStatus, str]:
-    """Return the final status of a job and its output or error."""
-    if ending.how is How.TIMED_OUT:
-        return JobStatus.ERROR, f"timed out after {timeout_s} s"
-    if ending.return_code == 0:
-        return JobStatus.FINISHED, ending.output
-    return JobStatus.ERROR, _error_text(ending)
+def outcome_of_script(ending: Ending) -> Outcome:
+    """Return what a script that ended by itself means for its job."""
+    return Outcome(FINISHED, ending.output) if ending.return_code == 0 else Outcome(ERROR, _error_text(ending))
 
 
 def _error_text(ending: Ending) -> str:

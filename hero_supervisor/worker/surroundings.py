@@ -20,11 +20,12 @@ DEFAULTS: Final = {
 }
 
 
-def environment_of(job: Job, *, runner: str, own: Mapping[str, str]) -> dict[str, str]:
+def environment_of(job: Job, *, attempt: int, runner: str, own: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a job's script.
 
     Args:
         job: The job; its variables replace those of the runner.
+        attempt: Which attempt it is, from 1.
         runner: Id of the runner.
         own: The runner's environment.
     """
@@ -36,5 +37,6 @@ def environment_of(job: Job, *, runner: str, own: Mapping[str, str]) -> dict[str
         "CALLER_ID": job.caller_id,
         "CONTEXT_ID": job.context_id,
         "HERO_JOB_ID": job.id,
+        "HERO_ATTEMPT": str(attempt),
         "HERO_RUNNER": runner,
     }

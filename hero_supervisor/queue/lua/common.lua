@@ -284,7 +284,8 @@ local function take(runner, want, each)
     if not id then
       break
     end
-    local job = redis.call('HMGET', job_key(id), 'status', 'timeout')
+    -- pcall: what somebody made something else than a hash is no job any more.
+    local job = redis.pcall('HMGET', job_key(id), 'status', 'timeout')
     if job[1] and not is_final(job[1]) then
       each(id, tonumber(job[2]) or DEFAULT_TIMEOUT_S)
       ids[#ids + 1] = id

@@ -3,21 +3,30 @@
 -- ARGV[4] runner
 -- ARGV[5] id of the process, see register.lua
 -- ARGV[6] most jobs to give
--- ARGV[7] '1': also give again those that it has; its last call was not answered
--- ARGV[8] number of ended jobs n
--- ARGV[9] and on, for each: id, attempt, 'finished', 'error', 'failed' (an error that no retry mends) or 'released'
+-- ARGV[7] '1': also give again those that it has; its last call was not answered, or this is its first one
+-- ARGV[8] a word that the process makes up: a new one in each call with '1' in ARGV[7], the same in those that follow.
+--   A call that was given up may still arrive, after others; it has an old word, and changes nothing
+-- ARGV[9] number of ended jobs n
+-- ARGV[10] and on, for each: id, attempt, 'finished', 'error', 'failed' (an error that no retry mends) or 'released'
 --   (not executed: another is to take it), its text
 -- then: name and longest length in bytes of each field to read of a job, alternating
--- returns 'fenced', or {answers, jobs, when to look again}: for each ended job 'ok'; its final status if it has
+-- returns 'fenced'; 'late' when the word is an old one; or {answers, jobs, when to look again}: for each ended job 'ok'; its final status if it has
 --   another one; 'missing'; or 'superseded': it is no longer this process's. For each job given {id, attempt,
 --   values...}; with a number for a value that is too long. The time is in milliseconds, or false
-local runner, holder, want, is_again, ended = ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8])
+local runner, holder, want, is_again, ended = ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[9])
 if redis.call('HEXISTS', queue_key(runner, 'holders'), holder) == 0 then
   return 'fenced'
 end
+local word = redis.call('HGET', queue_key(runner, 'words'), holder)
+if is_again or not word then
+  redis.call('HSET', queue_key(runner, 'words'), holder, ARGV[8])
+elseif word ~= ARGV[8] then
+  return 'late'
+end
 
 local function finish(id, attempt, outcome, value)
-  local job = redis.call('HMGET', job_key(id), 'status', 'attempt', 'cancel', 'output')
+  -- pcall: one key that somebody made something else must not keep all other jobs from being ended.
+  local job = redis.pcall('HMGET', job_key(id), 'status', 'attempt', 'cancel')
   local status = job[1]
   if not status then
     take_back(id, runner, holder)
@@ -43,10 +52,10 @@ end
 
 local answers, jobs = {}, {}
 for i = 1, ended do
-  answers[i] = finish(unpack(ARGV, 5 + 4 * i, 8 + 4 * i))
+  answers[i] = finish(unpack(ARGV, 6 + 4 * i, 9 + 4 * i))
 end
 
-local first_field = 9 + 4 * ended
+local first_field = 10 + 4 * ended
 
 local function give(id)
   local values = read(job_key(id), ARGV, first_field)
@@ -57,7 +66,11 @@ end
 
 if is_again then
   for _, id in ipairs(redis.call('ZRANGE', queue_key(runner, 'held:' .. holder), 0, -1)) do
-    give(id)
+    if redis.call('TYPE', job_key(id)).ok == 'hash' then
+      give(id)
+    else
+      take_back(id, runner, holder)
+    end
   end
 end
 local _, again = take(runner, want, function(id, timeout_s)

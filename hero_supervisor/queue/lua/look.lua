@@ -11,18 +11,20 @@ trim(runner, 100)
 local taken, pending = queue_key(runner, 'taken'), queue_key(runner, 'pending')
 local stopping = {}
 for _, id in ipairs(redis.call('ZRANGE', taken, 0, 999)) do
-  if redis.call('HEXISTS', job_key(id), 'cancel') == 1 then
+  -- pcall: what somebody made something else than a hash is nothing to stop.
+  if redis.pcall('HEXISTS', job_key(id), 'cancel') == 1 then
     stopping[#stopping + 1] = id
   end
 end
 local oldest = redis.call('ZRANGE', pending, 0, 0)[1]
+local since = oldest and redis.pcall('HGET', job_key(oldest), 'queued_at')
 return {
   redis.call('HGETALL', queue_key(runner, 'holders')),
   redis.call('ZRANGEBYSCORE', taken, '-inf', digits(now_ms - ARGV[5]), 'LIMIT', 0, 100),
   stopping,
   redis.call('ZCARD', pending),
   redis.call('ZCARD', taken),
-  oldest and redis.call('HGET', job_key(oldest), 'queued_at') or false,
+  type(since) == 'string' and since or false,
   redis.call('ZRANGE', queue_key(runner, 'delayed'), 0, 0, 'WITHSCORES')[2] or false,
   tonumber(redis.call('HGET', queue_key(runner, 'counts'), 'queued')) or 0,
 }

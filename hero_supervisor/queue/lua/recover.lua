@@ -19,6 +19,7 @@ for _, id in ipairs(redis.call('ZRANGE', held, 0, -1)) do
 end
 redis.call('DEL', held, queue_key(runner, 'control:' .. holder))
 redis.call('HDEL', queue_key(runner, 'holders'), holder)
+redis.call('HDEL', queue_key(runner, 'words'), holder)
 redis.call('ZREM', queue_key(runner, 'beats'), holder)
 redis.call('ZADD', queue_key(runner, 'fenced'), digits(now_ms), holder)
 redis.call('ZREMRANGEBYSCORE', queue_key(runner, 'fenced'), '-inf', '(' .. digits(now_ms - 86400000))

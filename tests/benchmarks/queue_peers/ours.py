@@ -10,7 +10,7 @@ from common import Count, arguments, tell
 
 from hero_supervisor.client import JobClient
 from hero_supervisor.job import Job
-from hero_supervisor.worker import JobContext, Worker
+from hero_supervisor.worker import JobContext, StopRequest, Worker
 
 RUNNER = "bench"
 #: Jobs that are executed at a time, as many as dramatiq has threads; or what the caller says.
@@ -37,8 +37,8 @@ async def drain(url: str, number: int) -> None:
         began = time.perf_counter()
         await client.enqueue_many([Job(payload="noop", executor="noop", runner=RUNNER) for _ in range(number)])
         at_once_s = time.perf_counter() - began
-    stop = asyncio.Event()
-    count = Count(2 * number, stop.set)
+    stop = StopRequest()
+    count = Count(2 * number, stop.make)
     await make_worker(url, count).serve(stop)
     tell(enqueue=number / one_by_one_s, bulk=number / at_once_s, drain=count.per_second)
 
