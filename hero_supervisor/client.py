@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from .errors import Fault, HeroError, InvalidInput, InvalidJob
 from .job import JobStatus
+from .queue.claims import Claims
 from .queue.connection import RedisServer
 from .queue.keys import Keys
 from .queue.ledger import Ledger
@@ -76,6 +77,10 @@ class JobClient:
         """Close all connections; whoever still waits for a result gets ``RedisUnavailable``."""
         await self._watcher.aclose()
         await self._store.aclose()
+
+    def claims(self, runner: str, holder: str) -> Claims:
+        """Return what takes jobs of a runner's queue for a holder; close it with ``aclose``."""
+        return Claims(self._store.server, self.keys, runner, holder)
 
     async def ping(self) -> None:
         """Return when Redis answers and accepts writes; nothing is written.

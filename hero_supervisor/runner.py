@@ -114,7 +114,7 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     labels: Annotated[dict[LabelKey, LabelValue], Meta(max_length=64)] = {}
     #: Start it as soon as it is added.
     autostart: bool = False
-    #: How many processes of it are to run, each in a unit of its own.
+    #: How many processes of it are to run, each in a unit of its own; without meaning with the protocol ``unit``.
     instances: Annotated[int, Meta(ge=0, le=64)] = 1
     #: Redis list the runner takes job ids from; ``{namespace}:q:work:type:{id}`` when not given.
     queue: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
@@ -167,6 +167,11 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def job_protocol(self) -> JobProtocol:
         """How its jobs are executed."""
         return self.protocol or (JobProtocol.CLAIM if self.executor else JobProtocol.LIST)
+
+    @property
+    def processes(self) -> int:
+        """How many processes of it are to run."""
+        return 0 if self.job_protocol is JobProtocol.UNIT else self.instances
 
     @classmethod
     def from_data(cls, data: object) -> Self:

@@ -29,8 +29,9 @@ from .engine.registry import Registry
 from .engine.stats import StatsReader
 from .errors import RedisUnavailable
 from .jobs.claimed import ClaimedJobs
-from .jobs.execution import Host
+from .jobs.execution import Execution, Host
 from .jobs.keeper import JobKeeper
+from .jobs.units import UnitJobs
 from .operations.declared import DeclaredOperations
 from .operations.exits import ExitOperations
 from .operations.jobs import JobOperations
@@ -87,8 +88,13 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
             self._registry, self._instances, self._dependencies, self._health, self._calendar, processes, site
         )
         self._bulk = BulkOperations()
-        claimed = ClaimedJobs(lambda: self._jobs, processes, exits, lambda: Host(self._node_id, boot_id()))
-        self._keeper = JobKeeper(self._registry, site, {JobProtocol.CLAIM: claimed})
+        claimed = ClaimedJobs(lambda: self._jobs, processes, exits, self._host)
+        self._unit_jobs = UnitJobs(lambda: self._jobs, self._registry, processes, site, state.jobs_path, self._host)
+        executions: dict[JobProtocol, Execution] = {
+            JobProtocol.CLAIM: claimed,
+            JobProtocol.UNIT: self._unit_jobs,
+        }
+        self._keeper = JobKeeper(self._registry, site, executions)
         self._supervising: list[asyncio.Task[None]] = []
         self._opened = AsyncExitStack()
         self._client: JobClient | None = None
@@ -138,6 +144,7 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
                 await self.apply_runners(self._declared, wait=False)
             self._client = await stack.enter_async_context(self._connect_redis())
             self._processes.watch(self._keeper)
+            self._processes.watch(self._unit_jobs)
             self._supervising.append(await stack.enter_async_context(_running(self._keeper.run(), name="job-keeper")))
             self._opened = stack.pop_all()
 
@@ -186,6 +193,9 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
         if self._client is None:
             raise RedisUnavailable("cannot use jobs: this supervisor has not been opened")
         return self._client
+
+    def _host(self) -> Host:
+        return Host(self._node_id, boot_id())
 
     def _checker_of(self, runner: Runner) -> Checker:
         return Checker(run_command=partial(self._probe_commands.run, runner), key_exists=self._key_exists)

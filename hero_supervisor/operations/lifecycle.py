@@ -20,7 +20,7 @@ from hero_supervisor.engine.order import cycle_faults
 from hero_supervisor.errors import Conflict, Fault, InvalidInput, InvalidRunner, OperationTimeout
 from hero_supervisor.reachability import reach_faults
 from hero_supervisor.records import ExitReason, RunnerStatus
-from hero_supervisor.runner import Runner, RunnerId
+from hero_supervisor.runner import JobProtocol, Runner, RunnerId
 from hero_supervisor.state import Desired, StoredRunner
 from hero_supervisor.unit import faults_on
 
@@ -120,11 +120,13 @@ class LifecycleOperations(Parts):
             SystemdUnavailable: The systemd manager cannot be reached.
         """
         async with self._registry.known(runner) as stored:
-            drain_signal(stored.definition)
+            if stored.definition.job_protocol is not JobProtocol.UNIT:
+                drain_signal(stored.definition)
             await self._registry.want(runner, Desired.DRAINED)
             await self._reconciler.forget(stored.definition)
         logger.info("draining runner %s", runner, extra={"runner": runner})
         self._reconciler.look_at(runner)
+        self._keeper.look_at(runner)
         try:
             async with asyncio.timeout(timeout):
                 await self._drained(runner)
@@ -231,6 +233,7 @@ class LifecycleOperations(Parts):
         runner = stored.definition
         # First the wish, then the deed: after a crash in between the next supervisor carries it out.
         await self._registry.want(runner.id, Desired.RUNNING)
+        self._keeper.look_at(runner.id)
         units = await self._reconciler.start(runner)
         logger.info("started runner %s", runner.id, extra={"runner": runner.id})
         return self._reconciler.status(self._registry.get(runner.id), units)
@@ -238,6 +241,7 @@ class LifecycleOperations(Parts):
     async def _stop(self, stored: StoredRunner) -> RunnerStatus:
         runner = stored.definition
         await self._registry.want(runner.id, Desired.STOPPED)
+        self._keeper.look_at(runner.id)
         units = await self._reconciler.stop(runner)
         logger.info("stopped runner %s", runner.id, extra={"runner": runner.id})
         return self._reconciler.status(self._registry.get(runner.id), units)

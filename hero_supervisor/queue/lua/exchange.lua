@@ -5,8 +5,9 @@
 -- ARGV[6] most jobs to give
 -- ARGV[7] '1': also give again those that it has; its last call was not answered
 -- ARGV[8] number of ended jobs n
--- ARGV[9] and on, for each: id, attempt, 'finished', 'error', 'failed' (an error that no retry mends) or 'released'
---   (not executed: another is to take it), its text
+-- ARGV[9] and on, for each: id, attempt, 'finished', 'error', 'failed' (an error that no retry mends), 'crashed' (the
+--   end of whoever executed it, by the job's doing) or 'released' (not executed: another is to take it), its text.
+--   Behind the word may be ':' and why, in a word
 -- then: name and longest length in bytes of each field to read of a job, alternating
 -- returns 'fenced', or {answers, jobs, when to look again}: for each ended job 'ok'; its final status if it has
 --   another one; 'missing'; or 'superseded': it is no longer this process's. For each job given {id, attempt,
@@ -16,7 +17,8 @@ if redis.call('HEXISTS', queue_key(runner, 'holders'), holder) == 0 then
   return 'fenced'
 end
 
-local function finish(id, attempt, outcome, value)
+local function finish(id, attempt, what, value)
+  local outcome, reason = string.match(what, '^(%a+):?(.*)$')
   local job = redis.call('HMGET', job_key(id), 'status', 'attempt', 'cancel', 'output')
   local status = job[1]
   if not status then
@@ -24,19 +26,22 @@ local function finish(id, attempt, outcome, value)
     return 'missing'
   elseif is_final(status) then
     take_back(id, runner, holder)
-    local is_same = job[2] == attempt and (status == outcome or (status == 'error' and outcome == 'failed'))
+    local is_same = status == outcome or (status == 'error' and (outcome == 'failed' or outcome == 'crashed'))
+    is_same = is_same and job[2] == attempt
     return is_same and 'ok' or status
   elseif job[2] ~= attempt or not take_back(id, runner, holder) then
     return 'superseded'
   end
   if outcome == 'released' then
-    recover(id, runner, 'released', '', false)
+    recover(id, runner, reason ~= '' and reason or outcome, '', false)
+  elseif outcome == 'crashed' then
+    recover(id, runner, reason ~= '' and reason or outcome, value, true)
   elseif outcome == 'finished' then
     close(id, 'finished', 'output', value, '')
   elseif job[3] then
     stopped(id, runner, job[3])
   else
-    fail(id, runner, value, 'failed', outcome == 'failed')
+    fail(id, runner, value, reason ~= '' and reason or 'failed', outcome == 'failed')
   end
   return 'ok'
 end
