@@ -16,6 +16,8 @@ from .queue.connection import RedisServer
 from .queue.keys import Keys
 from .queue.ledger import Ledger
 from .queue.listing import JobFilter, find_jobs
+from .queue.preflight import preflight
+from .queue.schedules import ScheduleStore
 from .queue.store import JobStore
 from .queue.watch import JobWatcher
 
@@ -54,6 +56,8 @@ class JobClient:
         self._watcher = JobWatcher(server, self._store)
         #: What was handed out; the business of supervisors.
         self.ledger: Final = Ledger(self._store)
+        #: Recurring schedules; their runs are made by supervisors.
+        self.schedules: Final = ScheduleStore(self._store)
 
     @classmethod
     @asynccontextmanager
@@ -89,6 +93,14 @@ class JobClient:
             RedisUnavailable: It does not answer, is loading, a replica, out of memory, or cannot save.
         """
         await self._store.ping()
+
+    async def preflight(self) -> list[str]:
+        """Return what may cost jobs in this Redis, as sentences for its operator.
+
+        Raises:
+            RedisTooOld: It cannot do what is needed.
+        """
+        return await preflight(self._store)
 
     # -- making and queueing -------------------------------------------------------------------------------------
 

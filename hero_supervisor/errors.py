@@ -7,10 +7,12 @@
     │  ├─ InvalidRunner
     │  ├─ InvalidJob
     │  ├─ InvalidProbe
+    │  ├─ InvalidSchedule
     │  └─ InvalidSettings
     ├─ NotFound
     │  ├─ RunnerNotFound
     │  ├─ JobNotFound
+    │  ├─ ScheduleNotFound
     │  └─ OperationNotFound
     ├─ Conflict
     │  ├─ RunnerExists
@@ -30,6 +32,7 @@
     │  ├─ StateUnavailable
     │  └─ AddressUnavailable
     ├─ CorruptRecord
+    ├─ RedisTooOld
     ├─ SystemdRefused
     └─ PermissionDenied
 
@@ -107,6 +110,13 @@ class InvalidProbe(InvalidInput):
     subject = "this probe"
 
 
+class InvalidSchedule(InvalidInput):
+    """A schedule is not valid."""
+
+    kind = "invalid-schedule"
+    subject = "this schedule"
+
+
 class InvalidSettings(InvalidInput):
     """A setting of the service is not valid."""
 
@@ -130,6 +140,12 @@ class JobNotFound(NotFound):
     """No job has this id."""
 
     kind = "job-not-found"
+
+
+class ScheduleNotFound(NotFound):
+    """A runner has no schedule of this id."""
+
+    kind = "schedule-not-found"
 
 
 class OperationNotFound(NotFound):
@@ -244,6 +260,12 @@ class CorruptRecord(HeroError):
     """Stored data does not have the form that this version writes or accepts."""
 
     kind = "corrupt-record"
+
+
+class RedisTooOld(HeroError):
+    """Redis does not know commands that are needed."""
+
+    kind = "redis-too-old"
 
 
 class SystemdRefused(HeroError):

@@ -84,11 +84,13 @@ class JobBuilder:
 
     def retries(self, most: int, *, delay_s: float = 1.0, max_delay_s: float = 300.0) -> Self:
         """Set how often it is tried again after an error, and the first and the longest pause in seconds."""
-        return self._with("max_retries", most)._with("retry_delay_s", delay_s)._with("retry_max_delay_s", max_delay_s)
+        self._fields.update(max_retries=most, retry_delay_s=delay_s, retry_max_delay_s=max_delay_s)
+        return self
 
     def on_crash(self, policy: CrashPolicy, *, max_crashes: int = 3) -> Self:
         """Set what happens when its runner dies over it."""
-        return self._with("on_crash", policy)._with("max_crashes", max_crashes)
+        self._fields.update(on_crash=policy, max_crashes=max_crashes)
+        return self
 
     def soft_timeout(self, seconds: int) -> Self:
         """Set after how many seconds it is asked to stop by itself."""

@@ -14,8 +14,10 @@ import msgspec
 from msgspec import Meta
 
 from . import schema
+from .definition import demand as demands
 from .definition import environment, extra_properties, limits, probe, restart
 from .definition.command import command_faults
+from .definition.demand import Demand, IdlePing
 from .definition.environment import Credentials
 from .definition.extra_properties import ExtraProperties
 from .definition.labels import LabelKey, LabelValue
@@ -122,6 +124,10 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     protocol: JobProtocol | None = None
     #: How many jobs each of its processes executes at a time; with ``unit``, how many there are at a time.
     concurrency: Annotated[int, Meta(ge=1, le=1000)] = 1
+    #: Let the number of instances follow the queue; ``instances`` is then how many there are at first.
+    demand: Demand | None = None
+    #: Ask it whether it is well when it has had no job for a while.
+    idle_ping: IdlePing | None = None
     readiness: Readiness = Readiness.EXEC
     #: What has to answer before it counts as running; until then those that come after it wait.
     readiness_probe: Probe | None = None
@@ -226,6 +232,7 @@ def faults_in(runner: Runner) -> Iterable[Fault]:
     if runner.id in runner.after:
         yield Fault(f"after.{runner.id}", "must be another runner")
     yield from restart.faults_in(runner.backoff)
+    yield from _job_faults(runner)
     yield from _reload_faults(runner)
     yield from _age_faults(runner)
     yield from limits.faults_in(runner.limits)
@@ -245,6 +252,15 @@ def _probe_faults(runner: Runner) -> Iterable[Fault]:
         found: Probe | None = getattr(runner, name)
         if found is not None:
             yield from (Fault(f"{name}.{fault.path}", fault.message) for fault in probe.faults_in(found))
+
+
+def _job_faults(runner: Runner) -> Iterable[Fault]:
+    if runner.demand is not None:
+        yield from demands.faults_in(runner.demand)
+    if runner.job_protocol is JobProtocol.UNIT and runner.demand is not None:
+        yield Fault("demand", "must not be given with protocol 'unit': that has no instances, see concurrency")
+    if runner.job_protocol is JobProtocol.UNIT and runner.idle_ping is not None:
+        yield Fault("idle_ping", "must not be given with protocol 'unit': that has no processes to ask")
 
 
 def _reload_faults(runner: Runner) -> Iterable[Fault]:

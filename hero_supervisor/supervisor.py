@@ -29,17 +29,22 @@ from .engine.registry import Registry
 from .engine.stats import StatsReader
 from .errors import RedisUnavailable
 from .jobs.claimed import ClaimedJobs
-from .jobs.execution import Execution, Host
+from .jobs.demand import DemandKeeper
+from .jobs.execution import Executions, Host
+from .jobs.idle import IdlePings
 from .jobs.keeper import JobKeeper
+from .jobs.scheduler import Scheduler
 from .jobs.units import UnitJobs
 from .operations.declared import DeclaredOperations
 from .operations.exits import ExitOperations
 from .operations.jobs import JobOperations
 from .operations.logs import LogOperations
+from .operations.schedules import ScheduleOperations
 from .operations.stats import StatsOperations
 from .ports import ExitSource, LogSource, ProcessManager
 from .probing import Checker
 from .queue.keys import Keys
+from .records import ExitReason
 from .runner import JobProtocol, Runner
 from .settings import Manager, Secrets
 from .state import StateDirectory, boot_id
@@ -51,7 +56,7 @@ logger = logging.getLogger(__name__)
 REDIS_START_TIMEOUT_S = 30
 
 
-class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperations, ExitOperations):
+class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOperations, StatsOperations, ExitOperations):
     """Keeps runners alive and queues their jobs. Made by ``SupervisorBuilder``; use it as ``async with``."""
 
     def __init__(
@@ -90,11 +95,11 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
         self._bulk = BulkOperations()
         claimed = ClaimedJobs(lambda: self._jobs, processes, exits, self._host)
         self._unit_jobs = UnitJobs(lambda: self._jobs, self._registry, processes, site, state.jobs_path, self._host)
-        executions: dict[JobProtocol, Execution] = {
-            JobProtocol.CLAIM: claimed,
-            JobProtocol.UNIT: self._unit_jobs,
-        }
-        self._keeper = JobKeeper(self._registry, site, executions)
+        self._executions = Executions({JobProtocol.CLAIM: claimed, JobProtocol.UNIT: self._unit_jobs})
+        self._demand = DemandKeeper(lambda: self._jobs, self.scale_runner)
+        pings = IdlePings(lambda: self._jobs, self._restart_unwell)
+        self._keeper = JobKeeper(self._registry, site, self._executions.look, self._demand.look, pings.look)
+        self._scheduler = Scheduler(self._registry, lambda: self._jobs, self._keeper.look_at)
         self._supervising: list[asyncio.Task[None]] = []
         self._opened = AsyncExitStack()
         self._client: JobClient | None = None
@@ -145,7 +150,9 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
             self._client = await stack.enter_async_context(self._connect_redis())
             self._processes.watch(self._keeper)
             self._processes.watch(self._unit_jobs)
-            self._supervising.append(await stack.enter_async_context(_running(self._keeper.run(), name="job-keeper")))
+            stack.push_async_callback(self._executions.aclose)
+            for name, work in (("job-keeper", self._keeper.run()), ("scheduler", self._scheduler.run())):
+                self._supervising.append(await stack.enter_async_context(_running(work, name=name)))
             self._opened = stack.pop_all()
 
     async def close(self) -> None:
@@ -164,6 +171,8 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
     async def _connect_redis(self) -> AsyncIterator[JobClient]:
         async with JobClient.connect(self.redis_url, namespace=self._site.namespace) as client:
             await _wait_for_redis(client)
+            for warning in await client.preflight():
+                logger.warning("%s", warning)
             yield client
 
     @property
@@ -196,6 +205,10 @@ class Supervisor(DeclaredOperations, JobOperations, LogOperations, StatsOperatio
 
     def _host(self) -> Host:
         return Host(self._node_id, boot_id())
+    async def _restart_unwell(self, runner: str) -> None:
+        async with self._registry.known(runner) as stored:
+            await self._instances.stop(stored.definition, reason=ExitReason.UNHEALTHY)
+        self._reconciler.look_at(runner)
 
     def _checker_of(self, runner: Runner) -> Checker:
         return Checker(run_command=partial(self._probe_commands.run, runner), key_exists=self._key_exists)

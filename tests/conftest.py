@@ -11,7 +11,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-pytest_plugins = ["tests.redis_fixtures", "tests.systemd_fixtures", "tests.journal_fixtures"]
+pytest_plugins = [
+    *("tests.redis_fixtures", "tests.systemd_fixtures", "tests.journal_fixtures", "tests.supervisor_fixtures"),
+]
 
 
 def missing(what: str) -> NoReturn:

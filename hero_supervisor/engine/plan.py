@@ -23,6 +23,8 @@ LIVE_FIELDS: Final = frozenset(
         "after",
         "allow_secret_env",
         "autostart",
+        "demand",
+        "idle_ping",
         "instances",
         "labels",
         "liveness_probe",

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hero_supervisor.runner import JobProtocol
     from hero_supervisor.state import StoredRunner
 
 #: Seconds after its deadline that a job is left to whoever executes it, and from asking it to stop to making it stop.
@@ -38,3 +41,20 @@ class Execution(Protocol):
 
     async def aclose(self) -> None:
         """End what it does beside looks. Jobs go on."""
+
+
+class Executions:
+    """The executions of all protocols."""
+
+    def __init__(self, executions: Mapping[JobProtocol, Execution]) -> None:
+        self._executions = executions
+
+    async def look(self, stored: StoredRunner) -> float | None:
+        """See to the jobs of a runner, as its protocol asks for."""
+        execution = self._executions.get(stored.definition.job_protocol)
+        return await execution.look(stored) if execution else None
+
+    async def aclose(self) -> None:
+        """End what they do beside looks."""
+        for execution in self._executions.values():
+            await execution.aclose()

@@ -8,6 +8,9 @@ and in systemd, and acts on that. What makes it look:
 - a time that an execution has set itself has come;
 - a sweep every five seconds, in case news was lost.
 
+What is done at a look are *cares*, of which none waits for another: executing jobs, which must be quick, scaling, which
+waits for processes to start, and asking idle runners.
+
 While Redis or systemd is away looks fail, and are made again; nothing is lost by that, because what was handed out is
 written down in Redis and goes from there only when it has ended.
 """
@@ -19,16 +22,18 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.engine.agenda import Agenda
-from hero_supervisor.errors import HeroError, RedisUnavailable, SystemdUnavailable
+from hero_supervisor.errors import HeroError, RedisUnavailable, RunnerNotFound, SystemdUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable
 
     from hero_supervisor.engine.registry import Registry
-    from hero_supervisor.runner import JobProtocol
+    from hero_supervisor.state import StoredRunner
     from hero_supervisor.unit import Site
 
-    from .execution import Execution
+    #: Looks at a runner's jobs and does something about them; returns the seconds until it wants to look again,
+    #: ``None`` for: with the next sweep, or news. It may be broken off anywhere.
+    Care = Callable[[StoredRunner], Awaitable[float | None]]
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +45,11 @@ FAILURE_PAUSE_S: Final = 1.0
 class JobKeeper:
     """Sees to the jobs of the runners of a registry, while ``run`` runs. It is a ``UnitWatcher``."""
 
-    def __init__(self, registry: Registry, site: Site, executions: Mapping[JobProtocol, Execution]) -> None:
+    def __init__(self, registry: Registry, site: Site, *cares: Care) -> None:
+        """Args: the runners, the names of their units, and what is done at each look; none waits for another."""
         self._registry = registry
         self._site = site
-        self._executions = executions
-        self._agenda = Agenda()
+        self._cares = [(care, Agenda()) for care in cares]
 
     # -- news ----------------------------------------------------------------------------------------------------
 
@@ -55,41 +60,38 @@ class JobKeeper:
     def on_doubt(self) -> None:
         """Look at all jobs."""
         for runner in self._registry:
-            self._agenda.add(runner)
+            self.look_at(runner)
 
     def look_at(self, runner: str) -> None:
         """Look at a runner's jobs now."""
         if runner in self._registry:
-            self._agenda.add(runner)
+            for _, agenda in self._cares:
+                agenda.add(runner)
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Look at queues when it is time to, until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._sweep(), name="job-sweep")
-                while True:
-                    for runner in self._agenda.take_due():
-                        tasks.create_task(self._look(runner), name=f"look-at-jobs-of-{runner}")
-                    await self._agenda.until_due()
-        finally:
-            for execution in self._executions.values():
-                await execution.aclose()
+        async with asyncio.TaskGroup() as tasks:
+            for care, agenda in self._cares:
+                tasks.create_task(self._run(care, agenda))
+            while True:
+                self.on_doubt()
+                await asyncio.sleep(SWEEP_S)
 
-    async def _sweep(self) -> None:
-        while True:
-            self.on_doubt()
-            await asyncio.sleep(SWEEP_S)
+    async def _run(self, care: Care, agenda: Agenda) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                for runner in agenda.take_due():
+                    tasks.create_task(self._look(runner, care, agenda), name=f"look-at-jobs-of-{runner}")
+                await agenda.until_due()
 
-    async def _look(self, runner: str) -> None:
-        with self._agenda.looking(runner):
+    async def _look(self, runner: str, care: Care, agenda: Agenda) -> None:
+        with agenda.looking(runner):
             try:
-                stored = self._registry.get(runner)
-                execution = self._executions.get(stored.definition.job_protocol)
-                again_s = await execution.look(stored) if execution else None
-            except (RedisUnavailable, SystemdUnavailable):
-                again_s = FAILURE_PAUSE_S  # readiness tells of it
+                again_s = await care(self._registry.get(runner))
+            except (RedisUnavailable, SystemdUnavailable, RunnerNotFound):
+                again_s = FAILURE_PAUSE_S  # readiness tells of it; or it was removed
             except HeroError as exc:
                 logger.warning("cannot see to the jobs of runner %s: %s", runner, exc, extra={"runner": runner})
                 again_s = FAILURE_PAUSE_S
@@ -97,4 +99,4 @@ class JobKeeper:
                 logger.exception("cannot see to the jobs of runner %s", runner, extra={"runner": runner})
                 again_s = FAILURE_PAUSE_S
             if again_s is not None and runner in self._registry:
-                self._agenda.add(runner, in_s=again_s)
+                agenda.add(runner, in_s=again_s)

@@ -104,6 +104,7 @@ class ChangeOperations(LifecycleOperations):
         checked = await self._checked(runner)
         async with self._registry.known(runner.id):
             change = await self._reconciler.changes.make(checked, at_once=at_once)
+            self._keeper.look_at(runner.id)
             logger.info("updated runner %s: %s", runner.id, change.action, extra={"runner": runner.id})
             return change
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from hero_supervisor import schema
 from hero_supervisor.definition.restart import PositiveSeconds
@@ -214,13 +215,21 @@ class LifecycleOperations(Parts):
         Raises:
             InvalidRunner: With every fault.
         """
-        checked = runner.checked()
+        checked = self._with_present_instances(runner.checked())
         if checked.restart_calendar is not None:
             try:
                 await self._calendar.next_after(checked.restart_calendar, datetime.now(UTC))
             except InvalidInput as exc:
                 raise InvalidRunner(exc.faults) from exc
         return schema.check(checked, self._faults_here, error=InvalidRunner)
+
+    def _with_present_instances(self, runner: Runner) -> Runner:
+        """Return a definition with as many instances as there are now, if it lets its jobs decide that."""
+        if runner.demand is None or runner.id not in self._registry:
+            return runner
+        present = self._registry.get(runner.id).definition.instances
+        bounded = max(runner.demand.min_instances, min(present, runner.demand.max_instances))
+        return replace(runner, instances=bounded)
 
     def _faults_here(self, runner: Runner) -> Iterable[Fault]:
         """Yield what is wrong with a valid runner on this machine, among the runners that are here."""
@@ -243,5 +252,6 @@ class LifecycleOperations(Parts):
         await self._registry.want(runner.id, Desired.STOPPED)
         self._keeper.look_at(runner.id)
         units = await self._reconciler.stop(runner)
+        self._keeper.look_at(runner.id)
         logger.info("stopped runner %s", runner.id, extra={"runner": runner.id})
         return self._reconciler.status(self._registry.get(runner.id), units)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hero_supervisor.engine.registry import Registry
     from hero_supervisor.engine.stats import StatsReader
     from hero_supervisor.jobs.keeper import JobKeeper
+    from hero_supervisor.jobs.scheduler import Scheduler
     from hero_supervisor.ports import ExitSource, LogSource, ProcessManager
     from hero_supervisor.runner import Runner
     from hero_supervisor.unit import Site
@@ -35,6 +36,7 @@ class Parts(ABC):
     _calendar: Calendar
     _stats: StatsReader
     _keeper: JobKeeper
+    _scheduler: Scheduler
 
     @property
     @abstractmethod

@@ -30,6 +30,8 @@ from redis.backoff import NoBackoff
 
 from hero_supervisor.errors import CorruptRecord, Fault, HeroError, InvalidSettings, PermissionDenied, RedisUnavailable
 
+from .sentinel import SentinelAddress
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
@@ -45,7 +47,10 @@ _URL_OPTIONS: Final = frozenset({
     *("db", "username", "password", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"),
     *("ssl_cert_reqs", "ssl_check_hostname"),
 })  # fmt: skip
-_FORM: Final = "must look like redis://[user:password@]host[:port][/db], rediss://… or unix:///path/of/socket[?db=n]"
+_FORM: Final = (
+    "must look like redis://[user:password@]host[:port][/db], rediss://…, unix:///path/of/socket[?db=n] "
+    "or redis+sentinel://host[:port],host[:port]/service[/db]"
+)
 _DENIED: Final = re.compile("NOAUTH|WRONGPASS|NOPERM")
 
 
@@ -56,6 +61,7 @@ class RedisServer:
     #: Host and port, or the path of the socket: what messages call it. Never has the password.
     address: str
     _options: Mapping[str, Any] = field(repr=False)
+    _sentinels: SentinelAddress | None = None
     #: Longest time of a call, from waiting for a free connection to its answer, in seconds.
     timeout_s: float = TIMEOUT_S
 
@@ -64,17 +70,21 @@ class RedisServer:
         """Return the server of a URL.
 
         Args:
-            url: ``redis://``, ``rediss://`` or ``unix://``; what is special in a URL is percent-encoded.
+            url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://`` (``sentinel.py``); what is special
+                in a URL is percent-encoded.
 
         Raises:
             InvalidSettings: This is no such URL. The message repeats nothing of it: it may have a password.
         """
-        fault = _url_fault(url)
-        if fault:
+        try:
+            sentinels, plain = SentinelAddress.split(url) or (None, url)
+        except ValueError as exc:
+            raise InvalidSettings([Fault("redis_url", str(exc))]) from None
+        if fault := _url_fault(plain):
             raise InvalidSettings([Fault("redis_url", fault)])
-        options = dict(parse_url(url))
+        options = dict(parse_url(plain))
         address = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-        return cls(str(address), options)
+        return cls(str(sentinels or address), options, sentinels)
 
     def commands(self) -> Redis:
         """Return a client for commands that answer at once; close it with ``aclose``."""
@@ -159,8 +169,10 @@ class RedisServer:
             # RESP3 would cost a greeting and change replies; nothing here needs it.
             "protocol": 2,
         }
-        pool = BlockingConnectionPool(**{**self._options, **defaults, **options})
-        return Redis.from_pool(pool)
+        together = {**self._options, **defaults, **options}
+        if self._sentinels is None:
+            return Redis.from_pool(BlockingConnectionPool(**together))
+        return Redis.from_pool(self._sentinels.pool(together))
 
 
 def _url_fault(url: str) -> str | None:

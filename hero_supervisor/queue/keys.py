@@ -40,6 +40,8 @@ A queue's own keys hold its runner in braces, so that Redis Cluster keeps them t
 ``bucket``        hash    what is left of the rate: ``tokens``, ``at``
 ``counts``        hash    what has happened since the beginning: ``queued``, ``finished``, ``recovered``, …
 ``last``          string  the place of the last job, so that none gets the same
+``schedules``     hash    recurring schedules: id, and definition as JSON
+``schedules-due`` zset    ids of those that have another run, scored by when it is due, in milliseconds
 ``idem:KEY``      string  id of the job with an idempotency key; expires after a day
 ================  ======  ======================================================================================
 """

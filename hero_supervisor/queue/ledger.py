@@ -33,6 +33,8 @@ class QueueLook:
     oldest_at: datetime | None
     #: When the next one of those that are scheduled is due.
     due_at: datetime | None
+    #: How many have been queued since the beginning.
+    queued: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Ledger:
             runner: Whose queue.
             grace_s: Seconds after its deadline that make a job overdue.
         """
-        holders, overdue, stopping, pending, taken, oldest, due = await self._scripts.run(
+        holders, overdue, stopping, pending, taken, oldest, due, queued = await self._scripts.run(
             "look", runner, round(grace_s * 1000)
         )
         return QueueLook(
@@ -81,6 +83,7 @@ class Ledger:
             taken=taken,
             oldest_at=_moment(oldest),
             due_at=_moment(due),
+            queued=queued,
         )
 
     async def recover(self, runner: str, holder: str, death: Death) -> dict[str, JobStatus]:

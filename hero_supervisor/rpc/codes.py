@@ -18,6 +18,7 @@ CODES: Final[dict[type[Exception], int]] = {
     errors.RunnerNotFound: -32001,
     errors.JobNotFound: -32002,
     errors.OperationNotFound: -32006,
+    errors.ScheduleNotFound: -32007,
     errors.RunnerExists: -32003,
     errors.JobExists: -32004,
     errors.UnitExists: -32005,

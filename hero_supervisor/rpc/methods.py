@@ -60,4 +60,8 @@ METHODS: Final = (
     Method("get_job_status", Scope.READ),
     Method("get_job_result", Scope.READ),
     Method("list_jobs", Scope.READ),
+    Method("set_schedule", Scope.USER),
+    Method("get_schedule", Scope.READ),
+    Method("list_schedules", Scope.READ),
+    Method("remove_schedule", Scope.USER),
 )

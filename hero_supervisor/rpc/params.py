@@ -25,6 +25,7 @@ from hero_supervisor.job import Job, JobId
 from hero_supervisor.operations.declared import Definitions
 from hero_supervisor.operations.fleet import OperationId
 from hero_supervisor.runner import Runner, RunnerId, runners_from
+from hero_supervisor.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ _ALIASES: Final[tuple[tuple[object, tuple[str, ...]], ...]] = (
 _READERS: Final[dict[object, Callable[[object], object]]] = {
     Runner: Runner.from_data,
     Job: Job.from_data,
+    Schedule: Schedule.from_data,
     Definitions: lambda data: tuple(runners_from(data)),
 }
 #: Where a caller may put its secret; never an argument.
@@ -125,7 +127,7 @@ def _members(params: object, parameters: tuple[Parameter, ...]) -> dict[str, Any
 def _assign(members: dict[str, Any], parameters: tuple[Parameter, ...]) -> dict[str, Any]:
     """Give each member to the parameter it names; what is left is the content of a spread object argument."""
     arguments: dict[str, Any] = {}
-    spread = next((parameter for parameter in parameters if parameter.type in {Runner, Job}), None)
+    spread = next((parameter for parameter in parameters if parameter.type in {Runner, Job, Schedule}), None)
     for parameter in parameters:
         for name in (parameter.name, *parameter.aliases):
             if key := _key_of(name, members):

@@ -3,60 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
 from hero_supervisor import errors
-from hero_supervisor.builder import SupervisorBuilder
 from hero_supervisor.engine.reconcile import Reconciler
 from hero_supervisor.job import Job, JobStatus
 from hero_supervisor.records import ExitReason, RunnerState
 from hero_supervisor.runner import Executor, Runner
-from hero_supervisor.testing import InMemoryExitSource, InMemoryLogSource, InMemoryProcessManager
 from tests.redis_fixtures import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from hero_supervisor.supervisor import Supervisor
+    from hero_supervisor.testing import InMemoryExitSource, InMemoryProcessManager
+    from tests.supervisor_fixtures import Build
 
 A = Runner(id="a", command=("/bin/true",))
 B = Runner(id="b", executor=Executor.SHELL)
-
-Build = Callable[[], SupervisorBuilder]
-
-
-@pytest.fixture
-def processes() -> InMemoryProcessManager:
-    return InMemoryProcessManager()
-
-
-@pytest.fixture
-def exits() -> InMemoryExitSource:
-    return InMemoryExitSource()
-
-
-@pytest.fixture
-def build(
-    processes: InMemoryProcessManager, exits: InMemoryExitSource, redis_url: str, namespace: str, tmp_path: Path
-) -> Build:
-    """Make builders of supervisors that share one Redis, one state directory and one systemd."""
-
-    def builder() -> SupervisorBuilder:
-        builder = SupervisorBuilder().redis_url(redis_url).namespace(namespace).state_dir(tmp_path / "state")
-        builder = builder.process_manager(processes).log_source(InMemoryLogSource())
-        return builder.exit_source(exits)
-
-    return builder
-
-
-@pytest.fixture
-async def supervisor(build: Build) -> AsyncIterator[Supervisor]:
-    async with await build().build() as supervisor:
-        yield supervisor
 
 
 async def test_an_added_runner_is_listed_and_stopped(supervisor: Supervisor) -> None:

@@ -4,7 +4,7 @@
 -- ARGV[5] milliseconds since the deadline of a job after which it is named as overdue
 -- returns {holders and what is known of each, alternating; ids of jobs that are overdue; ids of those taken that are
 --   being stopped; number of pending ones; number of taken ones; when the oldest pending one was queued, or false;
---   when the next delayed one is due, or false}
+--   when the next delayed one is due, or false; how many were ever queued}
 local runner = ARGV[4]
 promote(runner)
 trim(runner, 100)
@@ -22,6 +22,7 @@ return {
   stopping,
   redis.call('ZCARD', pending),
   redis.call('ZCARD', taken),
-  oldest and redis.call('HGET', job_key(oldest), 'queued_at'),
-  redis.call('ZRANGE', queue_key(runner, 'delayed'), 0, 0, 'WITHSCORES')[2],
+  oldest and redis.call('HGET', job_key(oldest), 'queued_at') or false,
+  redis.call('ZRANGE', queue_key(runner, 'delayed'), 0, 0, 'WITHSCORES')[2] or false,
+  tonumber(redis.call('HGET', queue_key(runner, 'counts'), 'queued')) or 0,
 }

@@ -19,6 +19,6 @@ return {
   redis.call('HGETALL', queue_key(runner, 'settings')),
   redis.call('HGETALL', queue_key(runner, 'counts')),
   sizes,
-  oldest and digits(oldest),
+  oldest and digits(oldest) or false,
   digits(now_ms),
 }
