@@ -205,6 +205,7 @@ class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOpera
 
     def _host(self) -> Host:
         return Host(self._node_id, boot_id())
+
     async def _restart_unwell(self, runner: str) -> None:
         async with self._registry.known(runner) as stored:
             await self._instances.stop(stored.definition, reason=ExitReason.UNHEALTHY)
