@@ -22,21 +22,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
 import signal
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from hero_supervisor.errors import HeroError, HolderFenced
-from hero_supervisor.queue.claims import FAILED, RELEASED, Ended, HolderRecord
+from hero_supervisor.queue.claims import FAILED, RELEASED, Ended
 from hero_supervisor.records import ExitReason
 from hero_supervisor.runner import Runner
 from hero_supervisor.unit import UnitEnd, executor_fault
 from hero_supervisor.unit.end import DEAD
 from hero_supervisor.unit.end import FAILED as SUB_FAILED
 
+from .unit_holder import UnitHolder
 from .unit_outcome import outcome_of
 from .unit_run import Run, has_failed
 
@@ -56,6 +55,8 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks at all units, and until a step that failed is made again.
 CHECK_S: Final = 5.0
 FAILURE_PAUSE_S: Final = 0.5
+#: Least seconds until more work is asked for that Redis has told the time of.
+MIN_PAUSE_S: Final = 0.02
 #: Seconds that a word to stop a job is kept that we have not been given yet.
 WORD_S: Final = 10.0
 #: Most ends, and characters of their texts, that are written in one call.
@@ -87,11 +88,9 @@ class Lane:
         """
         self._runner = runner
         self._wanted = wanted
-        self._jobs = jobs
         self._units = runs
         self._site = site
-        self._host = host
-        self._claims: Claims | None = None
+        self._holder = UnitHolder(runner, jobs, host)
         self._tasks = asyncio.TaskGroup()
         #: By unit name, what we hold.
         self._runs: dict[str, Run] = {}
@@ -106,6 +105,9 @@ class Lane:
         #: Whether what is held, and which units there are, may be otherwise than we think.
         self._must_ask_redis = True
         self._must_ask_systemd = True
+        #: When all units are looked at next, on the clock of ``time.monotonic``.
+        self._check_at_s = 0.0
+        #: When there is more to do, in seconds since the epoch, if Redis told.
         self._again_at: float | None = None
 
     # -- news ----------------------------------------------------------------------------------------------------
@@ -157,8 +159,7 @@ class Lane:
         finally:
             for run in self._runs.values():
                 self._forget_reminder(run)
-            if self._claims is not None:
-                await self._claims.aclose()
+            await self._holder.aclose()
 
     async def _for_ever(self, step: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -181,7 +182,7 @@ class Lane:
 
     async def _hear(self) -> None:
         """Take words for us."""
-        word = await (await self._registered()).wait_for_word(block_s=CHECK_S)
+        word = await (await self._holder.claims()).wait_for_word(block_s=CHECK_S)
         verb, _, job_id = (word or "").partition(" ")
         if verb == "cancel":
             self.stop([job_id])
@@ -189,12 +190,12 @@ class Lane:
     async def _await_work(self) -> None:
         """Hear that there is work, while there is room for it."""
         await self._has_room.wait()
-        await (await self._registered()).wait_for_work(block_s=CHECK_S)
+        await (await self._holder.claims()).wait_for_work(block_s=CHECK_S)
         self.look()
 
     async def _turn(self) -> None:
-        claims = await self._registered()
-        if self._must_ask_systemd or self._must_ask_redis:
+        claims = await self._holder.claims()
+        if self._must_ask_systemd or self._must_ask_redis or time.monotonic() >= self._check_at_s:
             await self._compare(claims)
         await self._read_ends()
         self._see_what_is_wanted()
@@ -202,47 +203,20 @@ class Lane:
         await self._until_news()
 
     async def _until_news(self) -> None:
-        pause_s = CHECK_S if self._again_at is None else min(CHECK_S, max(0.0, self._again_at - time.time()))
+        until_s = self._check_at_s
+        if self._again_at is not None:  # by Redis's clock, which may be behind ours
+            until_s = min(until_s, time.monotonic() + max(MIN_PAUSE_S, self._again_at - time.time()))
         try:
-            async with asyncio.timeout(pause_s):
+            async with asyncio.timeout(max(0.0, until_s - time.monotonic())):
                 await self._changed.wait()
         except TimeoutError:
-            self._may_have_work = True
-            self._must_ask_systemd = pause_s == CHECK_S or self._must_ask_systemd
+            self._may_have_work, self._again_at = True, None
         self._changed.clear()
-
-    # -- the holder ----------------------------------------------------------------------------------------------
-
-    async def _registered(self) -> Claims:
-        """Return what takes jobs for us, once Redis knows us by the name that we have had before."""
-        if self._claims is None:
-            own = f"unit:{self._host.node}"
-            known = (await self._jobs.ledger.look(self._runner, grace_s=0)).holders
-            name = next((each for each in known if each == own or each.startswith(f"{own}:")), own)
-            try:
-                await self._register(name)
-            except HolderFenced:  # somebody took us for dead
-                await self._register(f"{own}:{secrets.token_hex(4)}")
-        return self._claims or await self._registered()
-
-    async def _register(self, name: str) -> None:
-        claims = self._jobs.claims(self._runner, name)
-        try:
-            await claims.register(HolderRecord(node=self._host.node, boot_id=self._host.boot_id, pid=os.getpid()))
-        except BaseException:
-            await claims.aclose()
-            raise
-        if self._claims is not None:  # another task was faster
-            await claims.aclose()
-            return
-        self._claims = claims
 
     def _start_anew(self) -> None:
         """Stop all: what we had was given to others."""
         logger.warning("jobs of runner %s have been given to others", self._runner, extra={"runner": self._runner})
-        claims, self._claims = self._claims, None
-        if claims is not None:
-            self._beside(claims.aclose(), name=f"close-{self._runner}")
+        self._beside(self._holder.aclose(), name=f"close the connections of the jobs of {self._runner}")
         for run in list(self._runs.values()):
             self._let_go(run)
         self._must_ask_redis = True
@@ -252,7 +226,7 @@ class Lane:
     async def _compare(self, claims: Claims) -> None:
         settled = {unit for unit, run in self._runs.items() if not run.is_starting}
         states = await self._units.states(self._runner)
-        self._must_ask_systemd = False
+        self._must_ask_systemd, self._check_at_s = False, time.monotonic() + CHECK_S
         if self._must_ask_redis:
             held = (await claims.exchange([], want=0, is_again=True)).claims
             self._must_ask_redis = False
@@ -362,7 +336,7 @@ class Lane:
             run.ended = Ended(run.job_id, run.attempt, FAILED, fault)
         elif run.job is not None:
             run.is_starting = True
-            self._beside(self._start(run, run.job), name=f"start-{run.unit}")
+            self._beside(self._start(run, run.job), name=f"start unit {run.unit}")
             return
         self._changed.set()
 
@@ -386,7 +360,7 @@ class Lane:
             return
         run.is_stopping = True
         if not run.is_starting:  # else it is stopped when it has been started
-            self._beside(self._units.stop(run, self.on_ended), name=f"stop-{run.unit}")
+            self._beside(self._units.stop(run, self.on_ended), name=f"stop unit {run.unit}")
 
     def _end(self, run: Run, end: UnitEnd, output: str = "") -> None:
         """Take down how a run ended."""
@@ -407,9 +381,14 @@ class Lane:
         self._release(run.unit, run.runner, has_failed=has_failed(run))
 
     def _release(self, unit: str, runner: Runner, *, has_failed: bool) -> None:
+        def released(_: object) -> None:
+            self._releasing.discard(unit)
+            if not self._releasing and not self._runs:
+                self._changed.set()
+
         self._releasing.add(unit)
         work = self._units.release(unit, stop_timeout_s=runner.stop_timeout_s, has_failed=has_failed)
-        self._beside(work, name=f"release-{unit}").add_done_callback(lambda _: self._releasing.discard(unit))
+        self._beside(work, name=f"release unit {unit}").add_done_callback(released)
 
     def _beside(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Do some work beside the turns; a fault of ours in it is logged."""
@@ -437,7 +416,7 @@ class Lane:
 
         def remind() -> None:
             if run.ended is None:
-                self._beside(self._units.remind(run, number), name=f"remind-{run.unit}")
+                self._beside(self._units.remind(run, number), name=f"remind unit {run.unit}")
 
         if run.ended is None:
             run.reminder = asyncio.get_running_loop().call_later(max(0.0, seconds), remind)
