@@ -94,7 +94,9 @@ class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOpera
         )
         self._bulk = BulkOperations()
         claimed = ClaimedJobs(lambda: self._jobs, processes, exits, self._host)
-        self._unit_jobs = UnitJobs(lambda: self._jobs, self._registry, processes, site, state.jobs_path, self._host)
+        self._unit_jobs = UnitJobs(
+            lambda: self._jobs, self._registry, processes, logs, site, state.jobs_path, self._host
+        )
         self._executions = Executions({JobProtocol.CLAIM: claimed, JobProtocol.UNIT: self._unit_jobs})
         self._demand = DemandKeeper(lambda: self._jobs, self.scale_runner)
         pings = IdlePings(lambda: self._jobs, self._restart_unwell)

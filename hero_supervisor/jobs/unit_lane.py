@@ -22,21 +22,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from hero_supervisor.errors import HeroError, HolderFenced
-from hero_supervisor.queue.claims import FAILED, RELEASED, Ended
+from hero_supervisor.queue.claims import ERROR, FAILED, RELEASED, Ended
 from hero_supervisor.records import ExitReason
 from hero_supervisor.runner import Runner
+from hero_supervisor.systemd.start_failures import EXITED as CLD_EXITED
 from hero_supervisor.unit import UnitEnd, executor_fault
 from hero_supervisor.unit.end import DEAD
 from hero_supervisor.unit.end import FAILED as SUB_FAILED
 
 from .unit_holder import UnitHolder
-from .unit_outcome import outcome_of
+from .unit_outcome import outcome_of, with_last_words
 from .unit_run import Run, has_failed
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Lane:
                     task.cancel()
         finally:
             for run in self._runs.values():
-                self._forget_reminder(run)
+                run.forget_reminder()
             await self._holder.aclose()
 
     async def _for_ever(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -253,7 +253,14 @@ class Lane:
                 extra = {"runner": self._runner, "job_id": run.job_id, "unit": unit}
                 logger.info("adopted job %s: unit %s is '%s'", run.job_id, unit, states[unit], extra=extra)
                 self._news.add(unit)
-                await self._remember_soft_timeout(run)
+                await self._remind_adopted(run)
+
+    async def _remind_adopted(self, run: Run) -> None:
+        """See to the soft timeout of a run that was started before our time."""
+        if run.job is not None and run.job.soft_timeout is not None:
+            with suppress(HeroError):
+                started_usec = (await self._units.end(run.unit)).started_usec
+                self._units.remind_in(run, run.job.soft_timeout + started_usec / 1e6 - time.monotonic())
 
     def _name_of(self, claim: Claim) -> str:
         return self._site.job_unit_name(self._runner, claim.job_id, claim.attempt)
@@ -261,7 +268,7 @@ class Lane:
     # -- one turn ------------------------------------------------------------------------------------------------
 
     async def _read_ends(self) -> None:
-        units = {unit for unit in self._news if unit in self._runs and self._runs[unit].ended is None}
+        units = {unit for unit in self._news if unit in self._runs and self._runs[unit].end is None}
         self._news -= units
         self._news &= self._runs.keys()
         try:
@@ -348,7 +355,7 @@ class Lane:
         finally:
             run.is_starting = False
         if job.soft_timeout is not None:
-            self._remind_in(run, job.soft_timeout)
+            self._units.remind_in(run, job.soft_timeout)
         if run.is_stopping:
             run.is_stopping = False
             self._stop(run)
@@ -356,7 +363,7 @@ class Lane:
             self._changed.set()
 
     def _stop(self, run: Run) -> None:
-        if run.is_stopping or run.ended is not None:
+        if run.is_stopping or run.end is not None or run.ended is not None:
             return
         run.is_stopping = True
         if not run.is_starting:  # else it is stopped when it has been started
@@ -364,19 +371,26 @@ class Lane:
 
     def _end(self, run: Run, end: UnitEnd, output: str = "") -> None:
         """Take down how a run ended."""
-        if run.ended is not None:
+        if run.ended is not None or run.end is not None:
             return
         run.end = end
-        self._forget_reminder(run)
-        if run.job is None or end.sub_state == DEAD:
-            run.ended = Ended(run.job_id, run.attempt, RELEASED, reason=ExitReason.OPERATOR.value)
+        run.forget_reminder()
+        ended = Ended(run.job_id, run.attempt, RELEASED, reason=ExitReason.OPERATOR.value)
+        if run.job is not None and end.sub_state != DEAD:
+            ended = outcome_of(end, run.job, run.runner, attempt=run.attempt, output=output)
+        if ended.outcome == ERROR and end.exec_main_code == CLD_EXITED:
+            self._beside(self._add_last_words(run, ended), name=f"read the last words of unit {run.unit}")
         else:
-            run.ended = outcome_of(end, run.job, run.runner, attempt=run.attempt, output=output)
+            run.ended = ended
+        self._changed.set()
+
+    async def _add_last_words(self, run: Run, ended: Ended) -> None:
+        run.ended = with_last_words(ended, await self._units.last_words(run))
         self._changed.set()
 
     def _let_go(self, run: Run) -> None:
         """Have no more to do with a run: its end is in Redis, or it is not ours any more."""
-        self._forget_reminder(run)
+        run.forget_reminder()
         self._runs.pop(run.unit, None)
         self._release(run.unit, run.runner, has_failed=has_failed(run))
 
@@ -400,28 +414,3 @@ class Lane:
                 logger.exception("cannot %s", name, extra={"runner": self._runner})
 
         return self._tasks.create_task(logged(), name=name)
-
-    # -- soft timeouts -------------------------------------------------------------------------------------------
-
-    async def _remember_soft_timeout(self, run: Run) -> None:
-        """See to the soft timeout of a run that was started before our time."""
-        if run.job is None or run.job.soft_timeout is None:
-            return
-        with suppress(HeroError):
-            started_usec = (await self._units.end(run.unit)).started_usec
-            self._remind_in(run, run.job.soft_timeout + (started_usec - time.monotonic_ns() // 1000) / 1e6)
-
-    def _remind_in(self, run: Run, seconds: float) -> None:
-        number = signal.Signals[run.runner.stop_signal].value
-
-        def remind() -> None:
-            if run.ended is None:
-                self._beside(self._units.remind(run, number), name=f"remind unit {run.unit}")
-
-        if run.ended is None:
-            run.reminder = asyncio.get_running_loop().call_later(max(0.0, seconds), remind)
-
-    def _forget_reminder(self, run: Run) -> None:
-        if run.reminder is not None:
-            run.reminder.cancel()
-            run.reminder = None

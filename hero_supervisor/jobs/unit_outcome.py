@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.exits.verdict import REASONS, signal_name
@@ -56,6 +57,18 @@ def outcome_of(end: UnitEnd, job: Job, runner: Runner, *, attempt: int, output: 
         return ended(ERROR, f"cannot start its unit: its result is '{end.result}'", ExitReason.NOT_STARTED.value)
     reason = REASONS.get(end.result, ExitReason.SIGNAL)
     return ended(CRASHED, f"killed by {signal_name(end.exec_main_status)}", reason.value)
+
+
+def with_last_words(ended: Ended, words: str) -> Ended:
+    """Return an error that says in its first line what went wrong, and below what the job said about it.
+
+    The last line of a traceback is the exception, and most programs' last words are the reason.
+    """
+    lines = words.rstrip().splitlines()
+    if not lines:
+        return ended
+    headline = f"{lines[-1].strip()} ({ended.text})"
+    return replace(ended, text=headline if len(lines) == 1 else "\n".join([headline, "", *lines]))
 
 
 def _is_late(end: UnitEnd, limit_s: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from hero_supervisor.unit import Site, UnitEnd
 
     from .unit_files import JobFiles
+    from .unit_words import LastWords
 
 logger = logging.getLogger(__name__)
 
@@ -45,16 +47,22 @@ class Run:
     #: What it has come to, once that is known.
     ended: Ended | None = None
     #: Sends the signal when its soft timeout is over.
-    reminder: asyncio.TimerHandle | None = None
+    reminder: asyncio.Task[None] | None = None
+
+    def forget_reminder(self) -> None:
+        """Send no signal any more."""
+        if self.reminder is not None:
+            self.reminder.cancel()
 
 
 class UnitRuns:
     """Starts, stops and releases runs; it decides nothing."""
 
-    def __init__(self, processes: ProcessManager, site: Site, files: JobFiles) -> None:
+    def __init__(self, processes: ProcessManager, site: Site, files: JobFiles, words: LastWords) -> None:
         self._processes = processes
         self._site = site
         self._files = files
+        self._words = words
 
     async def start(self, run: Run, job: Job) -> None:
         """Start the unit of a run. When that is refused, it has ended by that.
@@ -107,10 +115,20 @@ class UnitRuns:
 
         return await asyncio.to_thread(read) if units else {}
 
-    async def remind(self, run: Run, number: int) -> None:
-        """Send a run the signal that asks it to stop by itself."""
-        with suppress(HeroError):  # its timeout comes in any case
-            await self._processes.one_shots.signal(run.unit, number)
+    async def last_words(self, run: Run) -> str:
+        """Return the last that a run wrote to standard error, if that is to be had quickly."""
+        return await self._words.of(run.unit, run.job_id)
+
+    def remind_in(self, run: Run, seconds: float) -> None:
+        """Send a run the signal that asks it to stop, in so many seconds, unless it has ended."""
+
+        async def remind() -> None:
+            await asyncio.sleep(seconds)
+            with suppress(HeroError):  # its timeout comes in any case
+                await self._processes.one_shots.signal(run.unit, signal.Signals[run.runner.stop_signal].value)
+
+        if run.end is None and run.ended is None:
+            run.reminder = asyncio.create_task(remind(), name=f"remind unit {run.unit}")
 
     async def stop(self, run: Run, on_stopped: Callable[[str], None]) -> None:
         """Stop a run with all its processes, and tell when it has ended."""

@@ -17,6 +17,7 @@ from .execution import OVERDUE_GRACE_S
 from .unit_files import JobFiles
 from .unit_lane import Lane
 from .unit_run import UnitRuns
+from .unit_words import LastWords
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from hero_supervisor.client import JobClient
     from hero_supervisor.engine.registry import Registry
-    from hero_supervisor.ports import ProcessManager
+    from hero_supervisor.ports import LogSource, ProcessManager
     from hero_supervisor.runner import Runner
     from hero_supervisor.state import StoredRunner
     from hero_supervisor.unit import Site
@@ -45,6 +46,7 @@ class UnitJobs:
         jobs: Callable[[], JobClient],
         registry: Registry,
         processes: ProcessManager,
+        logs: LogSource,
         site: Site,
         directory: Path,
         host: Callable[[], Host],
@@ -55,7 +57,8 @@ class UnitJobs:
             jobs: Returns the jobs in Redis, once open.
             registry: What is wanted of runners.
             processes: Who runs units.
-            site: What units have in common.
+            logs: Where they log.
+            site: What they have in common.
             directory: For payloads and outputs.
             host: Returns where we are, once open.
         """
@@ -64,7 +67,7 @@ class UnitJobs:
         self._processes = processes
         self._site = site
         self._files = JobFiles(directory)
-        self._runs = UnitRuns(processes, site, self._files)
+        self._runs = UnitRuns(processes, site, self._files, LastWords(logs))
         self._host = host
         self._lanes: dict[str, Lane] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}

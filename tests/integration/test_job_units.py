@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -105,6 +106,8 @@ async def test_an_interpreter_reads_the_payload(
     ("payload", "fields", "error", "reason"),
     [
         ("exit 3", {}, "exit code 3", "failed"),
+        ("echo no file >&2; exit 3", {}, "no file (exit code 3)", "failed"),
+        ("echo a >&2; echo b >&2; exit 1", {}, "b (exit code 1)\n\na\nb", "failed"),
         ("sleep 30", {"timeout": 1}, "timed out after 1 s", "timeout"),
         ("sleep 30", {"timeout": 20, "soft_timeout": 1}, "timed out after 1 s", "timeout"),
         ("kill -9 $$", {"max_crashes": 0}, "killed by SIGKILL", "signal"),
@@ -247,3 +250,15 @@ async def test_lines_of_jobs_are_in_the_log_of_their_runner(supervisor: Supervis
         return [record.message for record in found] == ["one thing"]
 
     await eventually(has_line)
+
+
+async def test_lines_of_jobs_can_be_followed(supervisor: Supervisor, jobs: JobClient) -> None:
+    await add(supervisor)
+    async with aclosing(supervisor.follow_runner_logs("a", lines=0, job_id="logged")) as records:
+        following = asyncio.ensure_future(anext(records))
+        for number in range(100):  # what comes before it follows is not told
+            await end_of(jobs, "echo one thing >&2; sleep 0.1", id="logged" if not number else f"other{number}")
+            await jobs.retry_job("logged")
+            if (await asyncio.wait([following], timeout=0.5))[0]:
+                break
+        assert (await following).message == "one thing"

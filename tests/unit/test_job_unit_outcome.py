@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hero_supervisor.job import Job
-from hero_supervisor.jobs.unit_outcome import outcome_of
+from hero_supervisor.jobs.unit_outcome import outcome_of, with_last_words
 from hero_supervisor.queue.claims import CRASHED, ERROR, FINISHED, RELEASED, Ended
 from hero_supervisor.runner import JobProtocol, Runner
 from hero_supervisor.unit import UnitEnd
@@ -58,3 +58,16 @@ def test_the_end_of_a_unit_tells_what_becomes_of_its_job(
 ) -> None:
     found = outcome_of(end, Job(id="j", payload="", **job), RUNNER, attempt=2, output="out")
     assert found == Ended("j", 2, outcome, text, reason)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("", "exit code 1"),
+        ("\n \n", "exit code 1"),
+        ("no file\n", "no file (exit code 1)"),
+        ("Traceback\n  f()\nKeyError: 1", "KeyError: 1 (exit code 1)\n\nTraceback\n  f()\nKeyError: 1"),
+    ],
+)
+def test_the_last_words_of_a_job_are_in_its_error(words: str, text: str) -> None:
+    assert with_last_words(Ended("j", 1, ERROR, "exit code 1"), words) == Ended("j", 1, ERROR, text)
