@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 #: The look-ahead is for Python, whose ``$`` also matches before a final newline.
 RUNNER_ID_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$(?!\n)"
 
+#: Fields about processes that stay, which a runner does not have whose jobs are units.
+_OF_PROCESSES: Final = (
+    *("readiness_probe", "liveness_probe", "watchdog_s", "reload_signal", "reload_command", "drain_signal"),
+    *("max_age_s", "restart_calendar"),
+)
+
 RunnerId = Annotated[
     str,
     Meta(
@@ -234,6 +240,7 @@ def faults_in(runner: Runner) -> Iterable[Fault]:
     yield from restart.faults_in(runner.backoff)
     yield from _job_faults(runner)
     yield from _reload_faults(runner)
+    yield from _process_faults(runner)
     yield from _age_faults(runner)
     yield from limits.faults_in(runner.limits)
     yield from _probe_faults(runner)
@@ -267,6 +274,15 @@ def _reload_faults(runner: Runner) -> Iterable[Fault]:
     if runner.reload_command and runner.reload_signal:
         yield Fault("reload_command", "at most one of reload_command and reload_signal can be given")
     yield from command_faults("reload_command", runner.reload_command)
+
+
+def _process_faults(runner: Runner) -> Iterable[Fault]:
+    """Yield what is asked for of the processes of a runner that has none."""
+    if runner.job_protocol is not JobProtocol.UNIT:
+        return
+    given = [name for name in _OF_PROCESSES if getattr(runner, name)]
+    for name in ["readiness", *given] if runner.readiness is Readiness.NOTIFY else given:
+        yield Fault(name, "must not be given with protocol 'unit': that has no processes beside its jobs")
 
 
 def _age_faults(runner: Runner) -> Iterable[Fault]:

@@ -24,6 +24,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from hero_supervisor.errors import HeroError, HolderFenced
@@ -59,6 +60,8 @@ FAILURE_PAUSE_S: Final = 0.5
 MIN_PAUSE_S: Final = 0.02
 #: Seconds that a word to stop a job is kept that we have not been given yet.
 WORD_S: Final = 10.0
+#: Most ends that are read in a turn: each may have a megabyte of output.
+READS_PER_TURN: Final = 64
 #: Most ends, and characters of their texts, that are written in one call.
 ENDS_PER_CALL: Final = 100
 CHARACTERS_PER_CALL: Final = 4 * 1024 * 1024
@@ -268,9 +271,9 @@ class Lane:
     # -- one turn ------------------------------------------------------------------------------------------------
 
     async def _read_ends(self) -> None:
-        units = {unit for unit in self._news if unit in self._runs and self._runs[unit].end is None}
+        self._news = {unit for unit in self._news if unit in self._runs and self._runs[unit].end is None}
+        units = set(islice(self._news, READS_PER_TURN))
         self._news -= units
-        self._news &= self._runs.keys()
         try:
             ends = await self._units.ends(units)
         except HeroError:
@@ -304,7 +307,7 @@ class Lane:
                 self._begin(claim)
             room = self._room(runner if takes else None)
         self._has_room.set() if room > 0 else self._has_room.clear()
-        if len(ended) == ENDS_PER_CALL or any(run.ended for run in self._runs.values()):
+        if self._news or any(run.ended for run in self._runs.values()):
             self._changed.set()
 
     def _ended_now(self) -> list[Run]:

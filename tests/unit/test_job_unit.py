@@ -10,6 +10,7 @@ import pytest
 
 from hero_supervisor.definition.limits import Limits
 from hero_supervisor.definition.sandbox import Sandbox
+from hero_supervisor.errors import InvalidRunner
 from hero_supervisor.job import Job
 from hero_supervisor.runner import Executor, JobProtocol, Runner
 from hero_supervisor.unit import Capabilities, Site, executor_fault, render_job
@@ -129,3 +130,25 @@ def test_the_units_of_a_runners_jobs_are_matched_and_are_in_its_log() -> None:
     assert fnmatchcase(name, SITE.job_units("a"))
     assert any(fnmatchcase(name, pattern) for pattern in SITE.log_units("a"))
     assert not any(fnmatchcase(name, pattern) for other in ("b", "a-b", "j") for pattern in SITE.log_units(other))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("readiness", "notify"),
+        ("readiness_probe", {"tcp": {"port": 1}}),
+        ("liveness_probe", {"tcp": {"port": 1}}),
+        ("watchdog_s", 1),
+        ("reload_signal", "SIGHUP"),
+        ("reload_command", ["/bin/true"]),
+        ("drain_signal", "SIGUSR1"),
+        ("max_age_s", 1),
+        ("restart_calendar", "daily"),
+    ],
+)
+def test_what_is_about_processes_that_stay_is_refused(field: str, value: object) -> None:
+    definition = {"id": "a", "command": ["/bin/true"], field: value}
+    assert Runner.from_data(definition)
+    with pytest.raises(InvalidRunner) as caught:
+        Runner.from_data({**definition, "protocol": "unit"})
+    assert [fault.path for fault in caught.value.faults] == [field]
