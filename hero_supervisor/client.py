@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from .errors import Fault, HeroError, InvalidInput, InvalidJob, JobNotFound
 from .job import JobStatus
+from .queue.claims import Claims
 from .queue.connection import RedisServer
 from .queue.keys import Keys
 from .queue.ledger import Ledger
@@ -89,6 +90,10 @@ class JobClient:
         """Close all connections; whoever still waits for a result gets ``RedisUnavailable``."""
         await self._watcher.aclose()
         await self._store.aclose()
+
+    def claims(self, runner: str, holder: str) -> Claims:
+        """Return what takes jobs of a runner's queue for a holder; close it with ``aclose``."""
+        return Claims(self._store.server, self.keys, runner, holder)
 
     async def ping(self) -> None:
         """Return when Redis answers and accepts writes; nothing is written.

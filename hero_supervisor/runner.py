@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 #: The look-ahead is for Python, whose ``$`` also matches before a final newline.
 RUNNER_ID_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$(?!\n)"
 
+#: Fields about processes that stay, which a runner does not have whose jobs are units.
+_OF_PROCESSES: Final = (
+    *("readiness_probe", "liveness_probe", "watchdog_s", "reload_signal", "reload_command", "drain_signal"),
+    *("max_age_s", "restart_calendar"),
+)
+
 RunnerId = Annotated[
     str,
     Meta(
@@ -116,7 +122,7 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     labels: Annotated[dict[LabelKey, LabelValue], Meta(max_length=64)] = {}
     #: Start it as soon as it is added.
     autostart: bool = False
-    #: How many processes of it are to run, each in a unit of its own.
+    #: How many processes of it are to run, each in a unit of its own; without meaning with the protocol ``unit``.
     instances: Annotated[int, Meta(ge=0, le=64)] = 1
     #: Redis list the runner takes job ids from; ``{namespace}:q:work:type:{id}`` when not given.
     queue: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
@@ -174,6 +180,11 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """How its jobs are executed."""
         return self.protocol or (JobProtocol.CLAIM if self.executor else JobProtocol.LIST)
 
+    @property
+    def processes(self) -> int:
+        """How many processes of it are to run."""
+        return 0 if self.job_protocol is JobProtocol.UNIT else self.instances
+
     @classmethod
     def from_data(cls, data: object) -> Self:
         """Build a runner from decoded JSON or TOML, in our form or in the original's.
@@ -229,6 +240,7 @@ def faults_in(runner: Runner) -> Iterable[Fault]:
     yield from restart.faults_in(runner.backoff)
     yield from _job_faults(runner)
     yield from _reload_faults(runner)
+    yield from _process_faults(runner)
     yield from _age_faults(runner)
     yield from limits.faults_in(runner.limits)
     yield from _probe_faults(runner)
@@ -262,6 +274,15 @@ def _reload_faults(runner: Runner) -> Iterable[Fault]:
     if runner.reload_command and runner.reload_signal:
         yield Fault("reload_command", "at most one of reload_command and reload_signal can be given")
     yield from command_faults("reload_command", runner.reload_command)
+
+
+def _process_faults(runner: Runner) -> Iterable[Fault]:
+    """Yield what is asked for of the processes of a runner that has none."""
+    if runner.job_protocol is not JobProtocol.UNIT:
+        return
+    given = [name for name in _OF_PROCESSES if getattr(runner, name)]
+    for name in ["readiness", *given] if runner.readiness is Readiness.NOTIFY else given:
+        yield Fault(name, "must not be given with protocol 'unit': that has no processes beside its jobs")
 
 
 def _age_faults(runner: Runner) -> Iterable[Fault]:

@@ -35,6 +35,7 @@ from .jobs.idle import IdlePings
 from .jobs.keeper import JobKeeper
 from .jobs.rates import Rates
 from .jobs.scheduler import Scheduler
+from .jobs.units import UnitJobs
 from .operations.declared import DeclaredOperations
 from .operations.exits import ExitOperations
 from .operations.job_views import JobViews
@@ -104,8 +105,11 @@ class Supervisor(
             self._registry, self._instances, self._dependencies, self._health, self._calendar, processes, site
         )
         self._bulk = BulkOperations()
-        claimed = ClaimedJobs(lambda: self._jobs, processes, exits, lambda: Host(self._node_id, boot_id()))
-        self._executions = Executions({JobProtocol.CLAIM: claimed})
+        claimed = ClaimedJobs(lambda: self._jobs, processes, exits, self._host)
+        self._unit_jobs = UnitJobs(
+            lambda: self._jobs, self._registry, processes, logs, site, state.jobs_path, self._host
+        )
+        self._executions = Executions({JobProtocol.CLAIM: claimed, JobProtocol.UNIT: self._unit_jobs})
         self._demand = DemandKeeper(lambda: self._jobs, self.scale_runner)
         self._rates = Rates(lambda: self._jobs)
         pings = IdlePings(lambda: self._jobs, self._restart_unwell)
@@ -162,6 +166,7 @@ class Supervisor(
                 await self.apply_runners(self._declared, wait=False)
             self._client = await stack.enter_async_context(self._connect_redis())
             self._processes.watch(self._keeper)
+            self._processes.watch(self._unit_jobs)
             stack.push_async_callback(self._executions.aclose)
             for name, work in (("job-keeper", self._keeper.run()), ("scheduler", self._scheduler.run())):
                 self._supervising.append(await stack.enter_async_context(_running(work, name=name)))
@@ -214,6 +219,9 @@ class Supervisor(
         if self._client is None:
             raise RedisUnavailable("cannot use jobs: this supervisor has not been opened")
         return self._client
+
+    def _host(self) -> Host:
+        return Host(self._node_id, boot_id())
 
     async def _restart_unwell(self, runner: str) -> None:
         async with self._registry.known(runner) as stored:

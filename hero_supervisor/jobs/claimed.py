@@ -67,7 +67,9 @@ class ClaimedJobs:
         """Do nothing."""
 
     def _own(self, look: QueueLook) -> Iterable[tuple[str, HolderRecord]]:
-        return [(holder, record) for holder, record in look.holders.items() if record.node == self._host().node]
+        # One without a unit is the supervisor itself (``units.py``).
+        own = self._host().node
+        return [(holder, record) for holder, record in look.holders.items() if record.node == own and record.unit]
 
     async def _see_to(self, stored: StoredRunner, holder: str, record: HolderRecord) -> float | None:
         """Recover from a holder if it is no more."""

@@ -21,7 +21,7 @@ from hero_supervisor.engine.order import cycle_faults
 from hero_supervisor.errors import Conflict, Fault, InvalidInput, InvalidRunner, OperationTimeout
 from hero_supervisor.reachability import reach_faults
 from hero_supervisor.records import ExitReason, RunnerStatus
-from hero_supervisor.runner import Runner, RunnerId
+from hero_supervisor.runner import JobProtocol, Runner, RunnerId
 from hero_supervisor.state import Desired, StoredRunner
 from hero_supervisor.unit import faults_on
 
@@ -121,11 +121,13 @@ class LifecycleOperations(Parts):
             SystemdUnavailable: The systemd manager cannot be reached.
         """
         async with self._registry.known(runner) as stored:
-            drain_signal(stored.definition)
+            if stored.definition.job_protocol is not JobProtocol.UNIT:
+                drain_signal(stored.definition)
             await self._registry.want(runner, Desired.DRAINED)
             await self._reconciler.forget(stored.definition)
         logger.info("draining runner %s", runner, extra={"runner": runner})
         self._reconciler.look_at(runner)
+        self._keeper.look_at(runner)
         try:
             async with asyncio.timeout(timeout):
                 await self._drained(runner)
@@ -248,6 +250,7 @@ class LifecycleOperations(Parts):
     async def _stop(self, stored: StoredRunner) -> RunnerStatus:
         runner = stored.definition
         await self._registry.want(runner.id, Desired.STOPPED)
+        self._keeper.look_at(runner.id)
         units = await self._reconciler.stop(runner)
         self._keeper.look_at(runner.id)
         logger.info("stopped runner %s", runner.id, extra={"runner": runner.id})
