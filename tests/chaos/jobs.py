@@ -101,7 +101,9 @@ class Outcome:
 class JobsUnderFire:
     """A runner of a service, with jobs that are executed while things are broken."""
 
-    def __init__(self, service: Service, *, protocol: str, instances: int, seed: str, folder: Path) -> None:
+    def __init__(
+        self, service: Service, *, protocol: str, instances: int, seed: str, folder: Path, **definition: Any
+    ) -> None:
         self.service = service
         self.protocol = protocol
         self.instances = instances
@@ -112,7 +114,7 @@ class JobsUnderFire:
         self._log.touch()
         self._log.chmod(0o666)
         examples = Path(__file__).parents[2] / "docs/examples"
-        definition = json.loads(json.dumps(DEFINITIONS[protocol]).replace("{examples}", str(examples)))
+        definition |= json.loads(json.dumps(DEFINITIONS[protocol]).replace("{examples}", str(examples)))
         number = {"concurrency": instances} if protocol == "unit" else {"instances": instances}
         service.add(RUNNER, **definition, **number, sandbox="trusted", restart_delay_s=0.05, backoff=_PATIENT)
         self.redis_url = redis_url(service)
