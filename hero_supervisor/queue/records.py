@@ -116,6 +116,8 @@ _NUMBERS: Final = frozenset({
     *("timeout", "priority", "delay_s", "max_retries", "retry_delay_s", "retry_max_delay_s", "max_crashes"),
     *("soft_timeout", "result_ttl_s"),
 })  # fmt: skip
+#: All that JSON has for the numbers that options may be, as in 0.30000000000000004 and 1e-05.
+_NUMBER: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,20})?(e-?[0-9]{1,3})?")
 JOB_FIELDS: Final = (
     *("id", "caller_id", "context_id", "payload", "runner", "executor", "timeout", "env_vars"),
     *("created_at", "updated_at", "signatures"),
@@ -346,9 +348,9 @@ def corrupt(job_id: str, field: str, reason: str) -> CorruptRecord:
 
 def _decoded(raw: _Record, name: str, text: str) -> object:
     if name in _NUMBERS:
-        if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", text):
+        if not _NUMBER.fullmatch(text):
             raise raw.corrupt(name, "is not a number")
-        return float(text) if "." in text else int(text)
+        return int(text) if text.isdigit() else float(text)
     if name in _JSON:
         value = raw.json(name)
         empty: object = {} if name in {"env_vars", "labels"} else []
