@@ -91,7 +91,7 @@ class UnitJobs:
     # -- execution -----------------------------------------------------------------------------------------------
 
     async def look(self, stored: StoredRunner) -> float | None:
-        """See to it that a runner's jobs are executed, those of foreign clients too, and that those stop that are to."""
+        """See to it that a runner's jobs are executed, foreign ones too, and that those stop that are to."""
         runner, jobs = stored.definition.id, self._jobs()
         if self._bounding is None:
             self._bounding = asyncio.create_task(self._bound_outputs(), name="bound-outputs-of-jobs")
