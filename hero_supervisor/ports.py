@@ -30,7 +30,7 @@ class OneShotUnits(Protocol):
     """Units that run once, and keep their end until they are released."""
 
     async def launch(self, unit: TransientUnit) -> None:
-        """Start a unit, and return when that has been accepted."""
+        """Start a unit, and return when that has been done; how it went tells its end."""
 
     async def sub_states(self, pattern: str) -> dict[str, str]:
         """Return the sub-states of the loaded units whose names match a glob pattern, by name."""

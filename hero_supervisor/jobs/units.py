@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Seconds until more is taken of what foreign clients have pushed.
+ADOPT_PAUSE_S: Final = 0.05
 #: Seconds between two looks at how large outputs have become.
 BOUND_S: Final = 1.0
 
@@ -88,16 +90,18 @@ class UnitJobs:
 
     # -- execution -----------------------------------------------------------------------------------------------
 
-    async def look(self, stored: StoredRunner) -> None:
-        """See to it that a runner's jobs are executed, and that those stop that are to."""
-        runner = stored.definition.id
+    async def look(self, stored: StoredRunner) -> float | None:
+        """See to it that a runner's jobs are executed, foreign ones too, and that those stop that are to."""
+        runner, jobs = stored.definition.id, self._jobs()
         if self._bounding is None:
             self._bounding = asyncio.create_task(self._bound_outputs(), name="bound-outputs-of-jobs")
             await self._find_orphans()
         lane = self._lane(runner)
-        found = await self._jobs().ledger.look(runner, grace_s=OVERDUE_GRACE_S)
+        left = await jobs.ledger.adopt(runner, stored.definition.queue or jobs.keys.work_queue(runner))
+        found = await jobs.ledger.look(runner, grace_s=OVERDUE_GRACE_S)
         lane.stop(found.stopping)
         lane.look()
+        return ADOPT_PAUSE_S if left else None
 
     async def aclose(self) -> None:
         """End all lanes; units run on."""

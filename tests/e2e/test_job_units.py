@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from hero_supervisor.client import JobClient
 from hero_supervisor.job import Job, JobStatus
-from tests.e2e.conftest import eventually, systemctl
+from tests.e2e.conftest import SCOPE, eventually, systemctl
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(120)
 
 JOBS = 100
+
+
+def journal() -> str:
+    """Return what was logged lately."""
+    command = ["journalctl", *SCOPE, "--no-pager", "--since=-2min"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, errors="replace").stdout
 
 
 async def test_a_hundred_jobs_run_once_each_though_the_supervisor_is_killed(
@@ -65,3 +72,22 @@ async def test_no_job_is_lost_when_the_supervisor_is_killed_again_and_again(
             await asyncio.to_thread(service.start, "--redis-url", own_redis.url)
         outcomes = [await jobs.wait_for_result(id, timeout_s=60) for id in ids]
     assert [each.result for each in outcomes] == [f"{n}\n" for n in range(JOBS)]
+
+
+async def test_a_thousand_jobs_at_once_do_not_throw_systemd_off_the_bus(
+    stopped_service: Service, own_redis: RedisProcess
+) -> None:
+    """PID 1 has a match rule for each unit job, and 512 of them on a bus."""
+    service = stopped_service
+    service.start("--redis-url", own_redis.url)
+    service.add("sh", command=["/bin/sh", "{payload_file}"], protocol="unit", concurrency=1000, sandbox="trusted")
+    async with JobClient.connect(own_redis.url, service.namespace) as jobs:
+        await jobs.enqueue_many(
+            [Job(id=str(n), runner="sh", payload="sleep 6; echo $HERO_ATTEMPT") for n in range(1000)]
+        )
+        outcomes = [await jobs.wait_for_result(str(n), timeout_s=100) for n in range(1000)]
+    assert {each.result for each in outcomes} == {"1\n"}
+    eventually(
+        lambda: not systemctl("list-units", "--plain", "--no-legend", f"{service.namespace}-job-*"), timeout_s=20
+    )
+    assert "not allowed to add more match rules" not in journal()

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Redis
 
 from hero_supervisor import errors
 from hero_supervisor.builder import SupervisorBuilder
@@ -223,3 +224,16 @@ async def test_a_runner_has_the_status_of_taking_jobs(
 async def test_a_soft_timeout_sends_the_stop_signal(jobs: JobClient, units: InMemoryOneShots) -> None:
     await jobs.enqueue(Job(id="j", payload="", runner="a", timeout=60, soft_timeout=1))
     await eventually(lambda: units.signals == [("hero-job-a@j:1.service", 15)])
+
+
+@pytest.mark.usefixtures("supervisor")
+async def test_a_job_that_a_foreign_client_pushes_is_executed(
+    own_redis: RedisProcess, units: InMemoryOneShots, jobs: JobClient
+) -> None:
+    async with Redis(unix_socket_path=str(own_redis.socket)) as redis:
+        await redis.hset("hero:job:f", mapping={"payload": "x"})
+        await redis.rpush("hero:q:work:type:a", "f")
+        await eventually(lambda: "hero-job-a@f:1.service" in units.units, timeout_s=10)
+        units.end_with("hero-job-a@f:1.service", WELL)
+        assert await end_of(jobs, "f") == (JobStatus.FINISHED, 1)
+        assert await redis.lrange("hero:q:reply:f", 0, -1) == [b""]
