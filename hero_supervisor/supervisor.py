@@ -120,7 +120,7 @@ class Supervisor(
         self._rates = Rates(lambda: self._jobs)
         pings = IdlePings(lambda: self._jobs, self._restart_unwell)
         self._keeper = JobKeeper(
-            self._registry, site, self._executions.look, self._demand.look, pings.look, self._rates.look
+            self._registry, site, self._executions.look, listed.adopt, self._demand.look, pings.look, self._rates.look
         )
         self._scheduler = Scheduler(self._registry, lambda: self._jobs, self._keeper.look_at)
         self._supervising: list[asyncio.Task[None]] = []

@@ -39,7 +39,7 @@ from .claimed import ENDING_PAUSE_S
 from .death import REBOOT, death_of, is_over
 from .execution import OVERDUE_GRACE_S
 from .list_news import ListNews
-from .lists import PREFIX, is_shared, places_of, window_of
+from .lists import PREFIX, is_shared, list_of, places_of, window_of
 from .stopping import kill_unit
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from hero_supervisor.ports import ExitSource, ProcessManager
     from hero_supervisor.queue.claims import HolderRecord
     from hero_supervisor.queue.ledger import Death, QueueLook, Settlement
+    from hero_supervisor.runner import Runner
     from hero_supervisor.state import StoredRunner
     from hero_supervisor.unit import UnitStatus
 
@@ -94,6 +95,8 @@ class ListedJobs:
         self._claimed = claimed
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        #: The runners whose lists are followed.
+        self._followed: dict[str, Runner] = {}
         self._agenda = Agenda()
         self._news = ListNews(jobs, self._agenda.add)
         self._task: asyncio.Task[None] | None = None
@@ -102,7 +105,7 @@ class ListedJobs:
 
     async def look(self, stored: StoredRunner) -> float | None:
         """Stop jobs that are late, settle what has ended or was lost, and fill the lists."""
-        self._follow()
+        self._follow(stored)
         runner = stored.definition
         look = await self._jobs().ledger.look(runner.id, grace_s=OVERDUE_GRACE_S)
         for job_id in look.overdue:
@@ -115,11 +118,16 @@ class ListedJobs:
         return pause_s
 
     async def adopt(self, stored: StoredRunner) -> None:
-        """Take into the queue what others have pushed to the list of a runner that takes its jobs otherwise."""
-        self._follow()
-        queue = self._jobs().keys.work_queue(stored.definition.id)
-        while await self._jobs().ledger.adopt(stored.definition.id, stored.definition.queue or queue):
-            pass
+        """Take into the queue what others have pushed to the list of a runner that takes its jobs otherwise.
+
+        Raises:
+            HeroError: Redis cannot be asked; it is called again later.
+        """
+        runner = stored.definition
+        self._follow(stored)
+        if runner.job_protocol is not JobProtocol.LIST:
+            while await self._jobs().ledger.adopt(runner.id, list_of(runner, 1, self._jobs().keys)):
+                pass
 
     async def aclose(self) -> None:
         """End what is done beside looks."""
@@ -129,9 +137,11 @@ class ListedJobs:
             task.cancel()
             await asyncio.wait([task])
 
-    def _follow(self) -> None:
-        """Follow the lists of all runners."""
-        self._news.follow([self._registry.get(runner).definition for runner in self._registry])
+    def _follow(self, stored: StoredRunner) -> None:
+        """Follow the lists of all runners, also after a change of this one."""
+        if self._followed.get(stored.definition.id) is not stored.definition:
+            self._followed = {runner: self._registry.get(runner).definition for runner in self._registry}
+            self._news.follow(self._followed.values())
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="listed-jobs")
 

@@ -177,7 +177,11 @@ async def test_each_instance_has_its_own_list(supervisor: Supervisor, client: Jo
     await eventually(is_spread)
     await supervisor.scale_runner("r", 1)
     await has(second)
-    assert sorted([await process.pop() or "" for _ in range(4)]) == ["a", "b", "c", "d"]
+    taken = []
+    for _ in range(4):
+        taken.append(await process.begin() or "")
+        await process.end(taken[-1])
+    assert sorted(taken) == ["a", "b", "c", "d"]
 
 
 # -- ends of processes ---------------------------------------------------------------------------------------------
@@ -354,6 +358,7 @@ async def test_what_others_push_for_a_runner_that_claims_its_jobs_is_queued(
     running: Supervisor, client: JobClient, process: Process
 ) -> None:
     await running.add_runner(Runner(id="c", executor=Executor.SHELL))
+    running._keeper.look_at("c")
     other = Process(process.raw, process.namespace, f"{process.namespace}:q:work:type:c")
     await push(other, "f")
     await has(other)
@@ -429,7 +434,7 @@ async def test_a_shared_list_gives_back_what_was_lost_when_no_process_runs(
     await queue(client, *"abcdef")
     taken = [await own.begin() for _ in range(3)]
     assert taken == ["a", "b", "c"]
-    units = [unit.name for unit in await processes.adopt("*-r@*")]
+    units = [unit.name for unit in await processes.adopt("*-runner-r*")]
     processes.end(units[0])
     assert await client.get_job_status("a") is JobStatus.STARTED
     processes.end(units[1])

@@ -180,7 +180,7 @@ local function record_end(id, status, field, text, reason, is_dead)
     redis.call('HINCRBY', group, status, 1)
     redis.call('EXPIRE', group, GROUP_TTL_S)
   end
-  if job[4] then
+  if job[4] and redis.call('EXISTS', NAMESPACE .. ':q:reply:' .. id) == 0 then -- else its runner has replied
     -- pcall: the result is stored already, and a reply key of another type must not make that look like a failure.
     redis.pcall('LPUSH', NAMESPACE .. ':q:reply:' .. id, text or '')
     redis.pcall('EXPIRE', NAMESPACE .. ':q:reply:' .. id, REPLY_TTL_S)

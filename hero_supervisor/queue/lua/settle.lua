@@ -84,7 +84,8 @@ local function conclude(id, status, cancel)
   elseif status == 'error' then
     fail(id, runner, text_of(id, 'error') or '', 'failed')
   else
-    close(id, status, false, false, '')
+    local is_foreign = redis.call('HEXISTS', job_key(id), 'foreign') == 1
+    close(id, status, false, is_foreign and (text_of(id, 'output') or text_of(id, 'result')), '')
   end
 end
 
@@ -169,4 +170,4 @@ for _, id in ipairs(out) do
     stopping[#stopping + 1] = id
   end
 end
-return {ended, lost, out, all, stopping, again, math.max(0, length - SCANNED)}
+return {ended, lost, out, all, stopping, again or false, math.max(0, length - SCANNED)}
