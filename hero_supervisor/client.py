@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from .errors import Fault, HeroError, InvalidInput, InvalidJob, JobNotFound
 from .job import JobStatus
+from .queue.changes import follow_changes
 from .queue.claims import Claims
 from .queue.connection import RedisServer
 from .queue.keys import Keys
@@ -24,9 +25,10 @@ from .queue.store import JobStore
 from .queue.watch import JobWatcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from .job import Job, JobResult, JobState, JobSummary
+    from .queue.changes import OnChange
 
 T = TypeVar("T")
 
@@ -268,6 +270,10 @@ class JobClient:
         if not 1 <= limit <= MAX_LIST_LIMIT:
             raise InvalidInput([Fault("limit", f"must be from 1 to {MAX_LIST_LIMIT}")])
         return await find_jobs(self._store, wanted or JobFilter(), limit=limit, after=after_cursor)
+
+    async def follow_changes(self, prefixes: Iterable[str], on_change: OnChange) -> None:
+        """Tell of keys that change, until cancelled; see ``queue/changes.py``."""
+        await follow_changes(self._store.server, prefixes, on_change)
 
     async def key_exists(self, key: str) -> bool:
         """Tell whether a key of any name and type exists, like one that a runner keeps alive as its heartbeat."""

@@ -33,6 +33,8 @@ from .jobs.demand import DemandKeeper
 from .jobs.execution import Executions, Host
 from .jobs.idle import IdlePings
 from .jobs.keeper import JobKeeper
+from .jobs.listed import ListedJobs
+from .jobs.lists import list_of
 from .jobs.rates import Rates
 from .jobs.scheduler import Scheduler
 from .jobs.units import UnitJobs
@@ -105,16 +107,20 @@ class Supervisor(
             self._registry, self._instances, self._dependencies, self._health, self._calendar, processes, site
         )
         self._bulk = BulkOperations()
-        claimed = ClaimedJobs(lambda: self._jobs, processes, exits, self._host)
+        common = (lambda: self._jobs, processes, exits, self._host)
+        claimed = ClaimedJobs(*common)
+        listed = ListedJobs(*common, self._registry, self._instances, claimed)
         self._unit_jobs = UnitJobs(
             lambda: self._jobs, self._registry, processes, logs, site, state.jobs_path, self._host
         )
-        self._executions = Executions({JobProtocol.CLAIM: claimed, JobProtocol.UNIT: self._unit_jobs})
+        self._executions = Executions(
+            {JobProtocol.CLAIM: claimed, JobProtocol.LIST: listed, JobProtocol.UNIT: self._unit_jobs}
+        )
         self._demand = DemandKeeper(lambda: self._jobs, self.scale_runner)
         self._rates = Rates(lambda: self._jobs)
         pings = IdlePings(lambda: self._jobs, self._restart_unwell)
         self._keeper = JobKeeper(
-            self._registry, site, self._executions.look, self._demand.look, pings.look, self._rates.look
+            self._registry, site, self._executions.look, listed.adopt, self._demand.look, pings.look, self._rates.look
         )
         self._scheduler = Scheduler(self._registry, lambda: self._jobs, self._keeper.look_at)
         self._supervising: list[asyncio.Task[None]] = []
@@ -234,8 +240,8 @@ class Supervisor(
     async def _key_exists(self, key: str) -> bool:
         return await self._jobs.key_exists(key)
 
-    def _queue_of(self, runner: Runner) -> str:
-        return runner.queue or Keys(self._site.namespace).work_queue(runner.id)
+    def _queue_of(self, runner: Runner, instance: int = 1) -> str:
+        return list_of(runner, instance, Keys(self._site.namespace))
 
 
 async def _wait_for_redis(client: JobClient) -> None:

@@ -112,6 +112,14 @@ class InMemoryProcessManager:
             exec_main_status=exit_status,
         )
         self._units[unit_name] = ended
+        self.tell(unit_name)
+
+    def next_run(self, unit_name: str) -> None:
+        """Let the process of a unit have ended and another one run already; ``tell`` tells of that."""
+        self._units[unit_name] = replace(self._units[unit_name], invocation_id=uuid.uuid4().hex)
+
+    def tell(self, unit_name: str) -> None:
+        """Say that the process of a unit has ended."""
         for watcher in self._watchers:
             watcher.on_ended(unit_name)
 

@@ -25,9 +25,9 @@ class Instances:
     """The units of all runners of one supervisor."""
 
     def __init__(
-        self, processes: ProcessManager, site: Site, exits: ExitSource, queue_of: Callable[[Runner], str]
+        self, processes: ProcessManager, site: Site, exits: ExitSource, queue_of: Callable[[Runner, int], str]
     ) -> None:
-        """Args: who runs units, what they have in common, who records ends, and which queue a runner has."""
+        """Args: who runs units, what they have in common, who records ends, and which list an instance has."""
         self._processes = processes
         self._site = site
         self._exits = exits
@@ -40,7 +40,7 @@ class Instances:
     def unit(self, runner: Runner, instance: int, *, burst: int | None = None) -> TransientUnit:
         """Return the unit that ``start`` would start, with the same arguments."""
         capabilities = self._processes.capabilities
-        queue = self._queue_of(runner)
+        queue = self._queue_of(runner, instance)
         return render(runner, self._site, queue=queue, instance=instance, burst=burst, capabilities=capabilities)
 
     async def start(self, runner: Runner, instance: int, *, burst: int | None = None) -> tuple[UnitStatus, bool]:

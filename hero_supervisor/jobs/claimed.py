@@ -10,16 +10,15 @@ the whole unit is killed, and what else it had goes to others without being coun
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import Conflict, HeroError, JobNotFound
-from hero_supervisor.records import ExitReason
 
 from .death import REBOOT, death_of, is_over
 from .execution import OVERDUE_GRACE_S, STOP_GRACE_S
+from .stopping import kill_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -56,7 +55,7 @@ class ClaimedJobs:
         """Recover from holders that are no more, and stop jobs that are late or not wanted."""
         runner = stored.definition.id
         look = await self._jobs().ledger.look(runner, grace_s=OVERDUE_GRACE_S)
-        pauses = [await self._see_to(stored, holder, record) for holder, record in self._own(look)]
+        pauses = [await self.see_to(stored, holder, record) for holder, record in self._own(look)]
         for job_id in look.overdue:
             with suppress(JobNotFound, Conflict):
                 await self._jobs().stop_overdue(job_id)
@@ -71,7 +70,7 @@ class ClaimedJobs:
         own = self._host().node
         return [(holder, record) for holder, record in look.holders.items() if record.node == own and record.unit]
 
-    async def _see_to(self, stored: StoredRunner, holder: str, record: HolderRecord) -> float | None:
+    async def see_to(self, stored: StoredRunner, holder: str, record: HolderRecord) -> float | None:
         """Recover from a holder if it is no more."""
         unit = await self._processes.status(record.unit)
         over = is_over(unit, holder)
@@ -105,7 +104,4 @@ class ClaimedJobs:
             record = look.holders.get(holder)
             if record is None or record.node != self._host().node:
                 return
-            extra = {"job_id": job_id, "unit": record.unit}
-            logger.warning("killing unit %s: job %s does not stop", record.unit, job_id, extra=extra)
-            await self._exits.expect(record.unit, holder, ExitReason.REPLACED)
-            await self._processes.kill(record.unit, signal=signal.SIGKILL)
+            await kill_unit(self._processes, self._exits, record.unit, holder, job_id=job_id)

@@ -69,6 +69,7 @@ class ChangeOperations(LifecycleOperations):
         async with self._registry.known(runner):
             await self._reconciler.changes.settle(runner)  # it may lead back to another definition
             await self._reconciler.changes.make(replace(self._registry.get(runner).definition, instances=instances))
+            self._keeper.look_at(runner)
         return await self.get_runner_status(runner)
 
     async def plan_runner(self, runner: Runner) -> RunnerPlan:

@@ -58,6 +58,8 @@ class HolderRecord(msgspec.Struct, frozen=True, kw_only=True):
     #: Id of the boot of its host.
     boot_id: str = ""
     pid: int = 0
+    #: The list that it takes ids from, if it does not claim jobs.
+    queue: str = ""
 
 
 @dataclass(frozen=True, slots=True)

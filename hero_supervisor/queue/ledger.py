@@ -13,7 +13,7 @@ from hero_supervisor.job import JobStatus
 from .claims import HolderRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from .store import JobStore
 
@@ -38,13 +38,33 @@ class QueueLook:
 
 
 @dataclass(frozen=True, slots=True)
+class ListPlace:
+    """A list of ids, and the process that takes from it."""
+
+    #: Name of the list.
+    name: str
+    #: Name of the process, the same for each of its runs.
+    holder: str
+    #: What is kept of it with its name.
+    record: HolderRecord
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """What has become of the jobs that were put into a list."""
 
     ended: tuple[str, ...]
     #: Its process had them and does not execute them any more: others may take them.
     lost: tuple[str, ...]
+    #: It has taken them from the list; and those of them that are to be stopped are also in ``stopping``.
     executing: tuple[str, ...]
+    #: All that are in the list or were taken from it.
+    held: tuple[str, ...]
+    stopping: tuple[str, ...]
+    #: When there will be more, if that is known.
+    again_at: datetime | None
+    #: How many ids in the list were not looked at: there were too many for one call.
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,37 +117,53 @@ class Ledger:
             _text(job_id): JobStatus(_text(status)) for job_id, status in zip(answer[::2], answer[1::2], strict=True)
         }
 
-    async def dispatch(
-        self, runner: str, holder: str, queue: str, *, most: int
-    ) -> tuple[tuple[str, ...], float | None]:
-        """Put jobs into the list of a holder that takes ids with BLPOP.
+    async def settle(
+        self,
+        runner: str,
+        place: ListPlace,
+        *,
+        run: str,
+        executes: int | None,
+        window: int,
+        death: Death,
+        over: Iterable[str] = (),
+    ) -> Settlement:
+        """See what has become of the jobs of a process that takes ids with BLPOP, and put further ones into its list.
+
+        What others have pushed there is taken into the queue.
 
         Args:
             runner: Whose queue.
-            holder: Name of the holder, the same for each run of it.
-            queue: The list.
-            most: How many jobs it may have, in the list and out of it.
+            place: The list, and who takes from it.
+            run: Id of the run of the process that is under way; '' when none is.
+            executes: How many jobs it executes at a time; ``None`` when several processes share the list.
+            window: How many jobs it may have, in the list and out of it, or in a shared list. 0 also takes back what is
+                in the list.
+            death: Why its last run ended.
+            over: Jobs that a run had which is over.
+        """
+        known = msgspec.json.encode(place.record)
+        reasons = (death.reason, death.text, int(death.is_counted))
+        head = (place.holder, place.name, known, run, "" if executes is None else executes, window)
+        answer = await self._scripts.run("settle", runner, *head, *reasons, *over)
+        ended, lost, executing, held, stopping = (tuple(map(_text, ids)) for ids in answer[:5])
+        return Settlement(ended, lost, executing, held, stopping, _moment(answer[5]), answer[6])
+
+    async def notice(self, runner: str, place: ListPlace, job_ids: Iterable[str], *, is_only: bool) -> int:
+        """Enter jobs that others have pushed and that a process took before they were seen in its list.
+
+        Args:
+            runner: Whose queue.
+            place: The list, and who takes from it.
+            job_ids: Jobs whose hashes have changed; those that are ours, or not begun, are left alone.
+            is_only: Whether a job that names no runner can only be one of this queue.
 
         Returns:
-            The ids, and when there will be more, in seconds since the epoch, if that is known.
+            How many were entered.
         """
-        ids, again = await self._scripts.run("dispatch", runner, holder, queue, most)
-        return tuple(map(_text, ids)), None if again is None else int(again) / 1000
-
-    async def settle(self, runner: str, holder: str, queue: str, *, executes: int, death: Death) -> Settlement:
-        """See what has become of the jobs of a holder that takes ids with BLPOP, and of what others pushed there.
-
-        Args:
-            runner: Whose queue.
-            holder: Name of the holder.
-            queue: The list.
-            executes: How many jobs it executes at a time; 0 when it does not run.
-            death: Why jobs beyond those are not executed any more.
-        """
-        reasons = (death.reason, death.text, int(death.is_counted))
-        answer = await self._scripts.run("settle", runner, holder, queue, executes, *reasons)
-        ended, lost, executing = (tuple(map(_text, ids)) for ids in answer)
-        return Settlement(ended, lost, executing)
+        arguments = (place.holder, place.name, int(is_only), *job_ids)
+        entered: int = await self._scripts.run("notice", runner, *arguments)
+        return entered
 
     async def adopt(self, runner: str, queue: str, *, most: int = 1000) -> int:
         """Take into a queue what foreign clients have pushed to a list, and return how much is left there."""

@@ -26,6 +26,7 @@ The rest is ours. Times are in milliseconds since the epoch.
 ``failures``, ``crashes``             how many attempts ended with an error, or with the end of the runner
 ``holder``                            who has it, or is to take it: a process, see ``queue/keys.py``
 ``list``                              the list in which it was put for its holder
+``run``                               which run of that process was first seen to have it
 ``place``                             where it stands among the pending ones of its queue
 ``due``                               when it may be executed
 ``unmet``                             how many jobs it waits for

@@ -17,6 +17,8 @@ local LEVEL, EPOCH_S = 8e14, 1735689600
 local DEFAULT_TTL_S, DEAD_TTL_S, REPLY_TTL_S, GROUP_TTL_S = 7 * 86400, 30 * 86400, 3600, 7 * 86400
 local DEFAULT_MAX_ENDED, DEFAULT_MAX_CRASHES = 50000, 3
 local DELAYED_PER_CALL = 100
+-- Longest time of a job, in seconds: a year, as in job.py.
+local MAX_S = 366 * 86400
 
 local clock = redis.call('TIME')
 local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -24,6 +26,20 @@ local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
 -- A number as text: Lua's own form has 14 digits.
 local function digits(number)
   return string.format('%.0f', number)
+end
+
+-- A number that anyone may have written: within bounds, or the default when it is none.
+local function bounded(text, lowest, highest, default)
+  local number = tonumber(text)
+  if not number or number ~= number then
+    return default
+  end
+  return math.max(lowest, math.min(number, highest))
+end
+
+-- Whether a text may be the id of a job, see ``JobId`` in job.py.
+local function is_id(text)
+  return #text <= 128 and string.find(text, '^[A-Za-z0-9][A-Za-z0-9._-]*$') ~= nil
 end
 
 local function job_key(id)
@@ -51,7 +67,7 @@ local function next_place(runner, priority)
     moment = last + 1
   end
   redis.call('SET', key, digits(moment))
-  local level = HIGHEST_PRIORITY - (tonumber(priority) or DEFAULT_PRIORITY)
+  local level = HIGHEST_PRIORITY - math.floor(bounded(priority, 0, HIGHEST_PRIORITY, DEFAULT_PRIORITY))
   return digits(level * LEVEL + moment)
 end
 
@@ -147,7 +163,7 @@ local function record_end(id, status, field, text, reason, is_dead)
   local runner = job[1] or ''
   local key = job_key(id)
   redis.call('HSET', key, 'status', status, 'ended_at', digits(now_ms), 'updated_at', NOW, 'reason', reason)
-  redis.call('HDEL', key, 'holder', 'list', 'place', 'cancel')
+  redis.call('HDEL', key, 'holder', 'list', 'place', 'cancel', 'run')
   if field then
     redis.call('HSET', key, field, text)
   end
@@ -164,7 +180,7 @@ local function record_end(id, status, field, text, reason, is_dead)
     redis.call('HINCRBY', group, status, 1)
     redis.call('EXPIRE', group, GROUP_TTL_S)
   end
-  if job[4] then
+  if job[4] and redis.call('EXISTS', NAMESPACE .. ':q:reply:' .. id) == 0 then -- else its runner has replied
     -- pcall: the result is stored already, and a reply key of another type must not make that look like a failure.
     redis.pcall('LPUSH', NAMESPACE .. ':q:reply:' .. id, text or '')
     redis.pcall('EXPIRE', NAMESPACE .. ':q:reply:' .. id, REPLY_TTL_S)
@@ -209,7 +225,7 @@ local function fail(id, runner, text, reason, is_permanent)
   end
   local pause_ms = (tonumber(job[2]) or 1) * 1000 * 2 ^ math.min(failures - 1, 30) * (0.75 + RANDOM / 2)
   redis.call('HSET', job_key(id), 'error', text, 'reason', reason)
-  redis.call('HDEL', job_key(id), 'holder', 'list')
+  redis.call('HDEL', job_key(id), 'holder', 'list', 'run')
   make_delayed(id, runner, now_ms + math.min(pause_ms, (tonumber(job[3]) or 300) * 1000))
   count(runner, 'retried')
 end
@@ -241,7 +257,7 @@ local function recover(id, runner, reason, text, is_counted)
     end
   end
   redis.call('HSET', key, 'reason', reason)
-  redis.call('HDEL', key, 'holder', 'list')
+  redis.call('HDEL', key, 'holder', 'list', 'run')
   count(runner, 'recovered')
   make_pending(id, runner)
   return 'dispatched'
@@ -286,8 +302,10 @@ local function take(runner, want, each)
     end
     -- pcall: what somebody made something else than a hash is no job any more.
     local job = redis.pcall('HMGET', job_key(id), 'status', 'timeout')
-    if job[1] and not is_final(job[1]) then
-      each(id, tonumber(job[2]) or DEFAULT_TIMEOUT_S)
+    if not job.err and is_final(job[1]) then
+      close(id, job[1], false, false, '') -- a process that had lost it ended it all the same
+    elseif not job.err and job[1] then
+      each(id, bounded(job[2], 1, MAX_S, DEFAULT_TIMEOUT_S))
       ids[#ids + 1] = id
     end
   end
@@ -309,4 +327,29 @@ local function read(key, names, first)
     values[#values + 1] = value
   end
   return values
+end
+
+-- Note a job that was not stored by us as one of a queue. What it has under the names of our own fields is not ours.
+local function enter(id, runner)
+  redis.call('HDEL', job_key(id), 'place', 'holder', 'list', 'due', 'cancel', 'attempt', 'run', 'unmet', 'crashes',
+    'failures', 'started_at', 'ended_at', 'group')
+  redis.call('HSET', job_key(id), 'runner', runner, 'foreign', '1', 'digest', '')
+  redis.call('ZADD', queue_key(runner, 'jobs'), digits(now_ms * 1000), id)
+  redis.call('SADD', NAMESPACE .. ':queues', runner)
+  count(runner, 'queued')
+end
+
+-- Take a job that others have pushed into a queue; one that is there already, or that has ended, stays as it is.
+local function adopt(id, runner)
+  local job = redis.pcall('HMGET', job_key(id), 'status', 'digest')
+  if job.err or is_final(job[1]) or redis.call('EXISTS', job_key(id)) == 0 then
+    return
+  elseif not job[2] then
+    enter(id, runner)
+    make_pending(id, runner)
+  elseif job[1] == 'created' then
+    redis.call('HSET', job_key(id), 'runner', runner) -- stored by us, pushed by its maker
+    count(runner, 'queued')
+    make_pending(id, runner)
+  end
 end
