@@ -4,7 +4,14 @@
 #   herosup runner add shell --start -- /bin/bash /path/to/list-runner.sh
 set -u
 case $HERO_REDIS_URL in
-    unix://*) path=${HERO_REDIS_URL#unix://} redis=(redis-cli -e --raw -s "${path%%\?*}") ;;
+    unix://*)
+        path=${HERO_REDIS_URL#unix://}
+        if [[ $path == *@* ]]; then # a password, as the private Redis has one
+            password=${path%%@*} path=${path#*@}
+            export REDISCLI_AUTH=${password#*:}
+        fi
+        redis=(redis-cli -e --raw -s "${path%%\?*}")
+        ;;
     *) redis=(redis-cli -e --raw --no-auth-warning -u "$HERO_REDIS_URL") ;;
 esac
 
