@@ -7,11 +7,11 @@ made whenever Redis tells of a change (``list_news.py``), systemd of an end, and
 **A process that dies** has lost the ids that it has taken and not ended. Which are these? BLPOP takes an id before it
 is delivered, and systemd may have started the next run already.
 
-- Nothing runs: the ids that were out of the list *before* systemd was asked, and said so, are lost. In between a new run
-  may take one; it keeps it. So no job is given away that somebody has.
+- Nothing runs: the ids that were out of the list *before* systemd was asked, and said so, are lost. In between a new
+  run may take one; it keeps it. So no job is given away that somebody has.
 - The next run is there already. Ids that the run before was seen to have (``run`` in their hashes) are lost. One that
-  was taken in the moment between, unseen, is taken for the new run's: it is found lost when that takes another one, when
-  it ends, or at the job's deadline, which runs from when it was seen out of the list.
+  was taken in the moment between, unseen, is taken for the new run's: it is found lost when that takes another one,
+  when it ends, or at the job's deadline, which runs from when it was seen out of the list.
 
 Rejected: asking Redis which clients wait in BLPOP (CLIENT LIST does not tell for which list, nor whose a connection
 is); taking an unseen id for lost (a job would be executed twice although its process is well).

@@ -13,7 +13,7 @@ from hero_supervisor.definition.restart import PositiveSeconds
 from hero_supervisor.errors import Fault, HeroError, InvalidJob
 from hero_supervisor.job import Job, JobId, JobResult
 from hero_supervisor.records import QueuedJob
-from hero_supervisor.runner import RunnerId
+from hero_supervisor.runner import JobProtocol, RunnerId
 
 from .parts import Parts
 
@@ -241,6 +241,8 @@ class JobOperations(Parts):
 
     def _addressed(self, runner: str, job: Job) -> Job:
         definition = self._registry.get(runner).definition
+        if job.limits is not None and definition.job_protocol is not JobProtocol.UNIT:
+            raise InvalidJob([Fault("limits", "can be given only for runners whose jobs are units (protocol 'unit')")])
         executor = job.executor or (definition.executor.value if definition.executor else "")
         return replace(job, runner=runner, executor=executor)
 

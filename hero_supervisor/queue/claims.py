@@ -43,7 +43,7 @@ CRASHED: Final = "crashed"
 #: What a holder reads of a job.
 CLAIM_FIELDS: Final = (
     *("id", "caller_id", "context_id", "payload", "runner", "executor", "timeout", "env_vars", "created_at"),
-    *("soft_timeout", "labels"),
+    *("soft_timeout", "labels", "limits"),
 )
 
 

@@ -102,6 +102,7 @@ FIELD_LIMITS: Final = {
     "group": _NAME_LIMIT,
     "prerequisites": MAX_PREREQUISITES * 132,
     "labels": 64 * 256,
+    "limits": 256,
     **dict.fromkeys(("attempt", "failures", "crashes", "due", "queued_at", "started_at", "ended_at"), _WORD_LIMIT),
     "holder": _NAME_LIMIT,
     "reason": _WORD_LIMIT,
@@ -111,7 +112,7 @@ FIELD_LIMITS: Final = {
 _OPTIONS: Final = Job.__struct_fields__[Job.__struct_fields__.index("priority") :]
 _USUAL: Final = {name: getattr(Job(payload=""), name) for name in _OPTIONS}
 #: Fields that are stored as JSON.
-_JSON: Final = frozenset({"env_vars", "signatures", "prerequisites", "labels"})
+_JSON: Final = frozenset({"env_vars", "signatures", "prerequisites", "labels", "limits"})
 #: Fields that are stored as decimal numbers.
 _NUMBERS: Final = frozenset({
     *("timeout", "priority", "delay_s", "max_retries", "retry_delay_s", "retry_max_delay_s", "max_crashes"),

@@ -23,6 +23,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from hero_supervisor.runner import Executor
 
 from .capabilities import Capabilities
@@ -71,6 +73,8 @@ def render_job(
         capabilities: What the manager can do; what the oldest system manager can when not given.
     """
     capabilities = capabilities or Capabilities()
+    if job.limits is not None:
+        runner = replace(runner, limits=job.limits.within(runner.limits))
     fields = _fields(runner, job, site, attempt)
     properties = (
         Property("Description", "s", f"Hero job {job.id} of runner {runner.id}"),

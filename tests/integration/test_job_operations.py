@@ -241,3 +241,14 @@ async def test_what_stops_a_job_has_several_names(ready: Supervisor) -> None:
         job_id = await ready.queue_job_to_runner("r", Job(payload="x"))
         found = await result_of(ready, name, {"job_id": job_id})
         assert found.items() >= answer.items()
+
+
+async def test_limits_of_a_job_are_for_jobs_that_are_units_of_their_own(ready: Supervisor) -> None:
+    job = {"payload": "x", "limits": {"memory_max_bytes": "64M"}}
+    answer = await rpc(ready, "queue_job_to_runner", {"runner": "r", "job": job})
+    assert [fault["path"] for fault in answer["error"]["data"]["faults"]] == ["limits"]
+    await ready.add_runner(Runner.from_data({"id": "u", "executor": "shell", "protocol": "unit"}))
+    job_id = await result_of(ready, "queue_job_to_runner", {"runner": "u", "job": job})
+    limits = (await ready.get_job(job_id)).limits
+    assert limits is not None
+    assert limits.memory_max_bytes == 64 << 20

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hero_supervisor.definition.limits import Limits
+from hero_supervisor.definition.limits import JobLimits, Limits
 from hero_supervisor.definition.sandbox import Sandbox
 from hero_supervisor.errors import InvalidRunner
 from hero_supervisor.job import Job
@@ -50,6 +50,21 @@ def _properties(runner: Runner, **job: Any) -> dict[str, Any]:
         ({"limits": Limits(memory_max_bytes=1 << 30)}, {}, "MemoryMax", 1 << 30),
         ({}, {}, "MemoryMax", NO_LIMIT),
         ({}, {}, "TasksMax", 1024),
+        ({}, {"limits": JobLimits(memory_max_bytes=1 << 29)}, "MemoryMax", 1 << 29),
+        (
+            {"limits": Limits(memory_max_bytes=1 << 28)},
+            {"limits": JobLimits(memory_max_bytes=1 << 29)},
+            "MemoryMax",
+            1 << 28,
+        ),
+        (
+            {"limits": Limits(memory_high_bytes=1 << 30)},
+            {"limits": JobLimits(memory_max_bytes=1 << 29)},
+            "MemoryHigh",
+            1 << 29,
+        ),
+        ({}, {"limits": JobLimits(tasks_max=5000)}, "TasksMax", 1024),
+        ({}, {"limits": JobLimits(cpu_quota_percent=50)}, "CPUQuotaPerSecUSec", 500_000),
         ({"user": "x", "sandbox": Sandbox.TRUSTED}, {}, "User", "x"),
         ({"working_directory": "/srv"}, {}, "WorkingDirectory", "/srv"),
         ({"credentials": {"key": "/etc/key"}}, {}, "LoadCredential", [["key", "/etc/key"]]),
