@@ -34,16 +34,17 @@ end
 
 -- Note for whom a job waits; returns the id of one that does not exist, or how many have not ended and why it must end.
 local function unmet(job)
-  local open, failed = {}, nil
+  local open, failed, seen = {}, nil, {}
   for _, id in ipairs(job.prerequisites) do
     local status = redis.call('HGET', job_key(id), 'status')
     if not status and redis.call('EXISTS', job_key(id)) == 0 then
       return id
     elseif status == 'error' or status == 'cancelled' then
       failed = failed or {id, status}
-    elseif status ~= 'finished' then
+    elseif status ~= 'finished' and not seen[id] then
       open[#open + 1] = id
     end
+    seen[id] = true
   end
   return nil, open, failed
 end
