@@ -31,6 +31,9 @@ def _properties(runner: Runner, **job: Any) -> dict[str, Any]:
     return {found.name: found.value for found in unit.properties}
 
 
+HALF_A_GIB = JobLimits(memory_max_bytes=1 << 29)
+
+
 @pytest.mark.parametrize(
     ("runner", "job", "name", "value"),
     [
@@ -50,16 +53,16 @@ def _properties(runner: Runner, **job: Any) -> dict[str, Any]:
         ({"limits": Limits(memory_max_bytes=1 << 30)}, {}, "MemoryMax", 1 << 30),
         ({}, {}, "MemoryMax", NO_LIMIT),
         ({}, {}, "TasksMax", 1024),
-        ({}, {"limits": JobLimits(memory_max_bytes=1 << 29)}, "MemoryMax", 1 << 29),
+        ({}, {"limits": HALF_A_GIB}, "MemoryMax", 1 << 29),
         (
             {"limits": Limits(memory_max_bytes=1 << 28)},
-            {"limits": JobLimits(memory_max_bytes=1 << 29)},
+            {"limits": HALF_A_GIB},
             "MemoryMax",
             1 << 28,
         ),
         (
             {"limits": Limits(memory_high_bytes=1 << 30)},
-            {"limits": JobLimits(memory_max_bytes=1 << 29)},
+            {"limits": HALF_A_GIB},
             "MemoryHigh",
             1 << 29,
         ),
