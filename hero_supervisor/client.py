@@ -15,6 +15,7 @@ from .job import JobStatus
 from .queue.changes import follow_changes
 from .queue.claims import Claims
 from .queue.connection import RedisServer
+from .queue.integrity import check_integrity
 from .queue.keys import Keys
 from .queue.ledger import Ledger
 from .queue.listing import JobFilter, find_jobs
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from .job import Job, JobResult, JobState, JobSummary
     from .queue.changes import OnChange
+    from .queue.integrity import IntegrityReport
 
 T = TypeVar("T")
 
@@ -112,6 +114,14 @@ class JobClient:
             RedisTooOld: It cannot do what is needed.
         """
         return await preflight(self._store)
+
+    async def check_integrity(self, *, repair: bool) -> IntegrityReport:
+        """Prove that every job is where it has to be, while everything goes on; some seconds for 100,000 jobs.
+
+        Args:
+            repair: Whether to mend what is wrong, as ``queue/integrity.py`` tells; no job that has a record is dropped.
+        """
+        return await check_integrity(self._store, repair=repair)
 
     # -- making and queueing -------------------------------------------------------------------------------------
 

@@ -62,10 +62,11 @@ def outcome_of(end: UnitEnd, job: Job, runner: Runner, *, attempt: int, output: 
 def with_last_words(ended: Ended, words: str) -> Ended:
     """Return an error that says in its first line what went wrong, and below what the job said about it.
 
-    The last line of a traceback is the exception, and most programs' last words are the reason.
+    The last line of a traceback is the exception, and most programs' last words are the reason. What systemd wrote
+    about a program that it could not execute is no better than what its exit status says.
     """
     lines = words.rstrip().splitlines()
-    if not lines:
+    if not lines or ended.text in _NOT_EXECUTED:
         return ended
     headline = f"{lines[-1].strip()} ({ended.text})"
     return replace(ended, text=headline if len(lines) == 1 else "\n".join([headline, "", *lines]))
@@ -86,3 +87,7 @@ def _exit_text(status: int) -> str:
         return f"exit code {status}"
     name, fault = EXIT_STATUSES[status]
     return f"exit code {status}: {fault} ({name})"
+
+
+#: The errors of programs that were never executed.
+_NOT_EXECUTED: Final = frozenset(map(_exit_text, EXIT_STATUSES))

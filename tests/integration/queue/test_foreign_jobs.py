@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 async def push(client: JobClient, raw: Redis, job_id: str, **fields: Any) -> None:
     """Do as the original's clients do."""
     if fields:
-        await raw.hset(client.keys.job(job_id), mapping={"payload": "x", **fields})
+        await raw.hset(client.keys.job(job_id), mapping={"payload": "x"} | fields)
     await raw.lpush(client.keys.work_queue("calc"), job_id)
 
 

@@ -147,7 +147,7 @@ async def test_waiting_while_redis_stays_away_says_so_when_the_time_is_up(own_re
 async def test_the_sweep_finds_what_no_announcement_told(
     client: JobClient, raw: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hero_supervisor.queue.watch.INVALIDATIONS", "a channel on which nothing comes")
+    monkeypatch.setattr("hero_supervisor.queue.changes.INVALIDATIONS", "a channel on which nothing comes")
     job_id = await client.enqueue(a_job())
     wait = asyncio.create_task(client.wait_for_result(job_id, timeout_s=10))
     await eventually(lambda: _has_subscribers(raw, "a channel on which nothing comes"))
