@@ -158,7 +158,9 @@ class Supervisor(
             if not self._redis_url:
                 await self._private_redis.open()
                 self._processes.watch(self._private_redis)
-            self._state.write_environment({"HERO_REDIS_URL": self.redis_url, "HERO_NODE_ID": self._node_id})
+            self._state.write_environment(
+                {"HERO_REDIS_URL": self.redis_url, "HERO_NODE_ID": self._node_id, "HERO_BOOT_ID": boot_id()}
+            )
             await self._adopt()
             await self._exits.open()
             stack.push_async_callback(self._exits.close)

@@ -106,9 +106,8 @@ sub execute {
 }
 
 my ($main, $talk) = (connect_redis(), connect_redis());
-my $known = sprintf '{"node":"%s","unit":"%s","instance":%d,"boot_id":"%s","pid":%d}',
-    $ENV{HERO_NODE_ID} // "", $ENV{HERO_UNIT} // "", $ENV{HERO_INSTANCE} // 1,
-    `cat /proc/sys/kernel/random/boot_id` =~ s/\n//r, $$;
+my $known = sprintf '{"node":"%s","unit":"%s","boot_id":"%s","instance":%d,"pid":%d}',
+    map({ $ENV{$_} // "" } qw(HERO_NODE_ID HERO_UNIT HERO_BOOT_ID)), $ENV{HERO_INSTANCE} // 1, $$;
 die "cannot work: this process was taken for dead\n" if script($main, "register", $holder, $known) ne "ok";
 
 my @ended;

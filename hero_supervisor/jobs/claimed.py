@@ -78,7 +78,7 @@ class ClaimedJobs:
             return ENDING_PAUSE_S if over is None else None
         cause = self._exits.cause(holder)
         death = death_of(unit, holder, desired=stored.desired, cause=cause)
-        if record.boot_id != self._host().boot_id:
+        if record.boot_id not in {"", self._host().boot_id}:
             death = REBOOT
         outcomes = await self._jobs().ledger.recover(stored.definition.id, holder, death)
         for job_id, status in outcomes.items():

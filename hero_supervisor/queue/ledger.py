@@ -161,8 +161,7 @@ class Ledger:
         Returns:
             How many were entered.
         """
-        arguments = (place.holder, place.name, int(is_only), *job_ids)
-        entered: int = await self._scripts.run("notice", runner, *arguments)
+        entered: int = await self._scripts.run("notice", runner, place.holder, place.name, int(is_only), *job_ids)
         return entered
 
     async def adopt(self, runner: str, queue: str, *, most: int = 1000) -> int:

@@ -60,10 +60,12 @@ class Process:
         return job_id
 
     async def end(self, job_id: str, **fields: str) -> None:
-        await self.raw.hset(self.key(job_id), mapping={"status": "finished", "output": "done", **fields})
+        written: dict[Any, Any] = {"status": "finished", "output": "done", **fields}
+        await self.raw.hset(self.key(job_id), mapping=written)
 
     async def listed(self) -> list[str]:
-        return list(await self.raw.lrange(self.queue, 0, -1))
+        ids: Any = await self.raw.lrange(self.queue, 0, -1)
+        return list(ids)
 
 
 @pytest.fixture
@@ -316,7 +318,8 @@ async def test_a_job_whose_time_is_up_fails(
 
 async def push(process: Process, job_id: str, **fields: str) -> None:
     """Queue a job as the original's clients do."""
-    await process.raw.hset(process.key(job_id), mapping={"id": job_id, "payload": "x", "timeout": "60", **fields})
+    job: dict[Any, Any] = {"id": job_id, "payload": "x", "timeout": "60", **fields}
+    await process.raw.hset(process.key(job_id), mapping=job)
     await process.raw.lpush(process.queue, job_id)
 
 
@@ -408,9 +411,8 @@ async def test_what_is_no_job_harms_nobody(
     await queue(client, "b")
 
     async def is_left() -> bool:
-        return {"f", "b"} <= set(await process.listed()) | {
-            each.decode() for each in await client._store.redis.zrange(client.keys.queue("r", "pending"), 0, -1)
-        }
+        pending: Any = await client._store.redis.zrange(client.keys.queue("r", "pending"), 0, -1)
+        return {"f", "b"} <= {*await process.listed(), *(each.decode() for each in pending)}
 
     await eventually(is_left)
     for _ in range(20):
