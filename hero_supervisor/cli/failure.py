@@ -92,6 +92,12 @@ class JobNotEnded(HeroError):
     kind = "job-not-ended"
 
 
+class NotSound(HeroError):
+    """Something in Redis is not as it has to be."""
+
+    kind = "not-sound"
+
+
 def exit_code_of(kind: str) -> int:
     """Return the exit code of a kind of error."""
     if kind.startswith("invalid-"):

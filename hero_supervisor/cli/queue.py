@@ -1,6 +1,6 @@
 """``herosup queue`` and ``herosup dead``: the queues of runners, and jobs that failed for good."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -14,6 +14,8 @@ dead = typer.Typer(help="Jobs that failed for good: list, retry, purge.", rich_m
 RunnerId = Annotated[str, typer.Argument(metavar="RUNNER", help="Id of a runner.", autocompletion=complete_runner)]
 Limit = Annotated[int, typer.Option("-n", "--limit", min=1, max=1000, help="How many at most, newest first.")]
 
+#: Seconds for the check of some million jobs.
+_LONGEST_CHECK_S: Final = 600
 _COLUMNS = ("RUNNER", "STATE", "PENDING", "SCHEDULED", "WAITING", "TAKEN", "DEAD", "OLDEST", "DONE/S")
 
 
@@ -72,6 +74,27 @@ def limit(
     session = session_of(ctx, as_json=as_json)
     stats = session.record("set_queue_limits", {"runner": runner, "limits": limits})
     _show(session, [stats], is_one=True)
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    *,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is wrong; no job is dropped.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that every job is where it has to be; exit 1 when one is not and was not put right."""
+    session = session_of(ctx, as_json=as_json)
+    report = session.record("check_integrity", {"repair": repair}, extra_s=_LONGEST_CHECK_S)
+    if session.as_json:
+        output.write_json(report)
+    else:
+        for each in report.get("violations") or []:
+            output.write_line(output.visible(f"{each.get('kind')}: {each.get('text')}"))
+        word = "mended" if report.get("is_repaired") else "found"
+        output.write_line(f"{report.get('jobs')} jobs, {report.get('found')} violations {word}")
+    if report.get("found") and not report.get("is_repaired"):
+        raise failure.NotSound(f"{report.get('found')} things are not as they have to be", hint="mend them: --repair")
 
 
 @dead.command("list")

@@ -9,6 +9,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from hero_supervisor.job import JobSummary
+from hero_supervisor.queue.integrity import IntegrityReport
 from hero_supervisor.records import QueueLimits, QueueStats
 from hero_supervisor.runner import RunnerId
 
@@ -128,6 +129,27 @@ class QueueOperations(Parts):
         done = await self._jobs.queues.purge_dead(runner, limit=limit)
         logger.info("forgot %d dead letters of %s", done, runner, extra={"runner": runner})
         return done
+
+    async def check_integrity(self, *, repair: bool = False) -> IntegrityReport:
+        """Prove that every job of this Redis is where it has to be, while everything goes on.
+
+        It looks at each job in one moment, and takes some seconds for 100,000 of them.
+
+        Args:
+            repair: Mend what is wrong; no job that has a record is dropped by that.
+
+        Returns:
+            What was wrong.
+
+        Raises:
+            RedisUnavailable: Redis does not answer.
+
+        Source: docs/jobs.md.
+        """
+        report = await self._jobs.check_integrity(repair=repair)
+        for violation in report.violations[:100]:
+            logger.warning("job %s of %s: %s", violation.job_id, violation.runner, violation.text)
+        return report
 
     async def _pause(self, runner: str, *, is_paused: bool) -> QueueStats:
         self._registry.get(runner)

@@ -80,6 +80,7 @@ METHODS: Final = (
     Method("list_dead_jobs", Scope.READ),
     Method("retry_dead_jobs", Scope.USER),
     Method("purge_dead_jobs", Scope.ADMIN),
+    Method("check_integrity", Scope.ADMIN),
     Method("set_schedule", Scope.USER),
     Method("get_schedule", Scope.READ),
     Method("list_schedules", Scope.READ),

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.asyncio import Redis
 
 from hero_supervisor import errors
 from hero_supervisor.job import Job, JobStatus
@@ -234,6 +235,17 @@ async def test_the_originals_later_names_work_in_their_shapes(ready: Supervisor,
     await execute(claims, ERROR, "bad")
     assert await running == {"error": "bad"}
     assert await result_of(ready, "job.delete", {"job_id": "k"}) is None
+
+
+async def test_the_jobs_are_proven_to_be_where_they_have_to_be_and_mended(ready: Supervisor, redis_url: str) -> None:
+    await ready.queue_job_to_runner("r", Job(id="j", payload="x"))
+    assert (await ready.check_integrity()).is_sound
+    async with Redis.from_url(redis_url) as raw:
+        await raw.delete(Keys(ready._site.namespace).queue("r", "pending"))
+    report = await result_of(ready, "check_integrity")
+    assert [(each["kind"], each["job_id"]) for each in report["violations"]] == [("nowhere", "j")]
+    assert (await ready.check_integrity(repair=True)).is_repaired
+    assert (await ready.check_integrity()).is_sound
 
 
 async def test_what_stops_a_job_has_several_names(ready: Supervisor) -> None:

@@ -88,3 +88,17 @@ def test_a_schedule_is_set_listed_and_removed(service: Service) -> None:
     }
     assert service.herosup("schedule", "list").stdout == shown.stdout
     assert service.herosup("schedule", "remove", "r", "nightly").exit_code == 0
+
+
+def test_a_check_tells_what_is_wrong_by_text_and_exit_code(service: Service) -> None:
+    violation = {"kind": "nowhere", "runner": "r", "job_id": "j", "text": "job 'j' is in no set"}
+    found = {"jobs": 3, "violations": [violation], "found": 1, "is_repaired": False}
+    service.answers["check_integrity"] = found
+    result = service.herosup("queue", "check")
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        1,
+        ["nowhere: job 'j' is in no set", "3 jobs, 1 violations found"],
+    )
+    service.answers["check_integrity"] = {**found, "is_repaired": True}
+    assert service.herosup("queue", "check", "--repair").exit_code == 0
+    assert service.calls[1] == ("check_integrity", {"repair": True})
