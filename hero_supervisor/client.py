@@ -151,7 +151,7 @@ class JobClient:
             InvalidJob: The job has faults, or names no runner.
             JobExists: Another job has this id.
             JobNotFound: One of its prerequisites does not exist.
-            QueueFull: The queue holds as many jobs as it may.
+            QueueFull: The queue holds as many jobs as it may, or 10,000 jobs wait for one of its prerequisites.
         """
         [answer] = await self.enqueue_many([job])
         return _accepted(answer)

@@ -60,6 +60,10 @@ _TYPES: Final = dict.fromkeys((*_SETS, "jobs", "fenced", "beats", "schedules-due
 }
 
 
+#: What is added to the name of a key that is of another type than it should.
+_SET_ASIDE: Final = b":set-aside"
+
+
 class Violation(msgspec.Struct, frozen=True, kw_only=True):
     """Something that is not as it has to be."""
 
@@ -165,7 +169,11 @@ class _Check:
         form = re.compile(re.escape(f"{self._keys.namespace}:q:").encode() + rb"\{(.*)\}:held:([^{}]*)", re.DOTALL)
         async for keys in self._all_keys():
             await self._look("", "stored", "", [key.removeprefix(jobs) for key in keys if key.startswith(jobs)])
-            self._groups |= {_text(key.removeprefix(groups)) for key in keys if key.startswith(groups)}
+            self._groups |= {
+                _text(key.removeprefix(groups))
+                for key in keys
+                if key.startswith(groups) and not key.endswith(_SET_ASIDE)
+            }
             held += [(_text(found[1]), _text(found[2])) for found in map(form.fullmatch, keys) if found]
         return held
 
@@ -189,7 +197,7 @@ class _Check:
                 return True
             self._report("key", runner, f"key '{key}' is a {_text(found)}, not a {_text(wanted)}")
             if self._is_repairing:
-                await self._redis.rename(key, f"{key}:set-aside")
+                await self._redis.rename(key, key + _SET_ASIDE.decode())
         return self._is_repairing
 
     async def _members(self, key: str) -> AsyncIterator[list[bytes]]:
@@ -217,9 +225,8 @@ class _Check:
         Returns:
             How many groups changed too often to tell.
         """
-        for name in self._groups:
-            await self._has_type(self._keys.group(name), b"hash", "")
-        before = await self._group_counts(self._groups)
+        fit = [name for name in sorted(self._groups) if await self._has_type(self._keys.group(name), b"hash", "")]
+        before = await self._group_counts(fit)
         counted = await self._look_at_indexes(runners)
         if self._found and not self._is_repairing:
             return 0  # jobs have to be right first

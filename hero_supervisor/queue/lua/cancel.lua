@@ -12,7 +12,9 @@ if redis.call('EXISTS', key) == 0 then
   return {'missing'}
 elseif is_final(status) then
   return {status == 'cancelled' and 'ok' or status}
-elseif redis.call('ZSCORE', queue_key(runner, 'taken'), id) and holder then
+end
+check_types(runner)
+if redis.call('ZSCORE', queue_key(runner, 'taken'), id) and holder then
   if job[4] and redis.call('LREM', job[4], 0, id) > 0 then
     take_back(id, runner, holder)
     stopped(id, runner, why)

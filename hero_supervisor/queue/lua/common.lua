@@ -54,6 +54,33 @@ local function is_final(status)
   return status == 'finished' or status == 'error' or status == 'cancelled'
 end
 
+-- The types of a queue's keys. They are looked at before the first write: nothing that a script wrote is taken back
+-- when it fails, so a key of another type in its middle would leave a job half where it was.
+local TYPES = {
+  settings = 'hash', pending = 'zset', delayed = 'zset', blocked = 'zset', taken = 'zset', jobs = 'zset', ended = 'zset',
+  dead = 'zset', holders = 'hash', fenced = 'zset', beats = 'zset', wake = 'list', bucket = 'hash', counts = 'hash',
+  last = 'string',
+}
+
+local function has_type(key, kind)
+  local found = redis.call('TYPE', key).ok
+  return found == kind or found == 'none'
+end
+
+local function check_types(runner)
+  for what, kind in pairs(TYPES) do
+    local key = queue_key(runner, what)
+    if not has_type(key, kind) then
+      error("WRONGTYPE key '" .. key .. "' is not a " .. kind .. ': check_integrity mends that')
+    end
+  end
+end
+
+-- Scripts for jobs get the key of a job, and check when they know its runner.
+if KEYS[1] and string.sub(KEYS[1], -9) == ':settings' then
+  check_types(ARGV[4])
+end
+
 local function count(runner, what)
   redis.call('HINCRBY', queue_key(runner, 'counts'), what, 1)
 end
@@ -110,7 +137,7 @@ local function promote(runner)
   local delayed = queue_key(runner, 'delayed')
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now_ms, 'LIMIT', 0, DELAYED_PER_CALL)) do
     redis.call('ZREM', delayed, id)
-    if redis.call('EXISTS', job_key(id)) == 1 then
+    if redis.call('TYPE', job_key(id)).ok == 'hash' then
       make_pending(id, runner)
     end
   end
@@ -175,10 +202,11 @@ local function record_end(id, status, field, text, reason, is_dead)
   end
   count(runner, status)
   if job[3] then
+    -- pcall, as below: a group of another type must not keep its jobs from ending.
     local group = NAMESPACE .. ':group:' .. job[3]
-    redis.call('HINCRBY', group, 'open', -1)
-    redis.call('HINCRBY', group, status, 1)
-    redis.call('EXPIRE', group, GROUP_TTL_S)
+    redis.pcall('HINCRBY', group, 'open', -1)
+    redis.pcall('HINCRBY', group, status, 1)
+    redis.pcall('EXPIRE', group, GROUP_TTL_S)
   end
   if job[4] and redis.call('EXISTS', NAMESPACE .. ':q:reply:' .. id) == 0 then -- else its runner has replied
     -- pcall: the result is stored already, and a reply key of another type must not make that look like a failure.
@@ -191,16 +219,20 @@ end
 -- End a job for good, and those that cannot be executed without it. It is in no set any more.
 local function close(id, status, field, text, reason, is_dead)
   local ending = {{id, status, field, text, reason, is_dead}}
+  local is_ending = {[id] = true}
   local i = 1
   while ending[i] do
     local id, status = ending[i][1], ending[i][2]
     record_end(unpack(ending[i], 1, 6))
     local dependents = NAMESPACE .. ':dependents:' .. id
-    for _, other in ipairs(redis.call('SMEMBERS', dependents)) do
-      local job = redis.call('HMGET', job_key(other), 'status', 'runner', 'on_prerequisite_failure')
-      if job[1] == 'waiting_for_prerequisites' then
+    -- pcall: it may be no set, and a job that waits may be no hash; check_integrity finds those that waited.
+    for _, other in ipairs(redis.pcall('SMEMBERS', dependents)) do
+      local job = redis.pcall('HMGET', job_key(other), 'status', 'runner', 'on_prerequisite_failure')
+      -- One that waits for several of those that end here is met several times before its own end is recorded.
+      if job[1] == 'waiting_for_prerequisites' and not is_ending[other] then
         if status ~= 'finished' and job[3] ~= 'run' then
           leave(other, job[2])
+          is_ending[other] = true
           local why = "cannot execute: its prerequisite '" .. id .. "' ended as '" .. status .. "'"
           ending[#ending + 1] = {other, 'cancelled', 'error', why, 'prerequisite', false}
         elseif redis.call('HINCRBY', job_key(other), 'unmet', -1) <= 0 then

@@ -59,8 +59,12 @@ local function wait_anew(id, runner)
   for _, other in ipairs(prerequisites_of(id)) do
     local is_over, status = has_ended(other)
     if not is_over then
+      local dependents = NAMESPACE .. ':dependents:' .. other
+      if not has_type(dependents, 'set') then
+        redis.call('RENAME', dependents, dependents .. ':set-aside')
+      end
       open = open + 1
-      redis.call('SADD', NAMESPACE .. ':dependents:' .. other, id)
+      redis.call('SADD', dependents, id)
     elseif status ~= 'finished' and redis.call('HGET', job_key(id), 'on_prerequisite_failure') ~= 'run' then
       leave(id, runner)
       close(id, 'cancelled', 'error', "cannot execute: its prerequisite '" .. other .. "' ended as '" .. status .. "'",
@@ -81,7 +85,8 @@ end
 local function check_blocked(id, runner)
   local waits, is_stale = 0, false
   for _, other in ipairs(prerequisites_of(id)) do
-    if redis.call('SISMEMBER', NAMESPACE .. ':dependents:' .. other, id) == 1 then
+    -- pcall: it may be no set.
+    if redis.pcall('SISMEMBER', NAMESPACE .. ':dependents:' .. other, id) == 1 then
       waits = waits + 1
       is_stale = is_stale or has_ended(other)
     end

@@ -52,6 +52,16 @@ async def test_a_failure_cancels_all_that_wait_also_indirectly(client: JobClient
     assert await client.get_job_status("all-the-same") is JobStatus.DISPATCHED
 
 
+async def test_a_job_that_waits_for_several_that_fail_together_is_cancelled_once(client: JobClient) -> None:
+    first = await client.enqueue(a_job(group="g"))
+    second = await client.enqueue(a_job(prerequisites=(first,), group="g"))
+    for _ in range(5):  # whichever of the two is met first
+        await client.enqueue(a_job(prerequisites=(first, second), group="g"))
+    await client.set_job_error(first, "boom")
+    assert (await client.queues.stats("calc")).counts["cancelled"] == 6
+    assert await client.wait_for_group("g", timeout_s=0) == {"open": 0, "error": 1, "cancelled": 6}
+
+
 async def test_a_job_that_comes_after_the_failure_is_cancelled_or_run_as_well(client: JobClient) -> None:
     first = await client.enqueue(a_job())
     await client.set_job_error(first, "boom")
