@@ -16,6 +16,7 @@ key                                   type    content
 ``{ns}:dependents:{id}``              set     ids of jobs that wait for the end of this one
 ``{ns}:group:{name}``                 hash    how many jobs of a group are open, finished, error, cancelled.
                                               Expires a week after its last job has ended.
+``…:set-aside``                       any     what a key of another type held: ``check_integrity`` renamed it
 ``{ns}:probe``                        none    never exists; a push that needs it to exist changes nothing and
                                               tells whether writes are allowed
 ====================================  ======  ==================================================================

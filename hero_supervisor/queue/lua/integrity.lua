@@ -6,7 +6,8 @@
 --   index are left for then; 'held': the set of a holder; 'stored': names of hashes, whatever their queue
 -- ARGV[7] name of that set; ids that have left it are not looked at
 -- ARGV[8] and on: ids
--- returns {violations: {runner, id, kind, text} each, id '' when it is about the queue, groups of the jobs from the index that have not ended}
+-- returns {violations: {runner, id, kind, text} each, id '' when it is about the queue; groups of the jobs from the
+--   index that have not ended}
 --
 -- What is mended, and how: queue/integrity.py tells. No job is ever dropped that has a record.
 local is_mending, source, set = ARGV[5] == '1', ARGV[6], ARGV[7]
@@ -92,8 +93,11 @@ local function check_blocked(id, runner)
     end
   end
   local unmet = tonumber(redis.call('HGET', job_key(id), 'unmet')) or 0
-  if (waits == 0 or waits ~= unmet or is_stale) and wrong(id, 'prerequisites', 'waits for ' .. unmet
-      .. ' jobs; the number of those that will tell it of their end is ' .. waits .. (is_stale and ', one of them has ended' or '')) then
+  local text = 'waits for ' .. unmet .. ' jobs, and ' .. waits .. ' will tell it of their end'
+  if is_stale then
+    text = text .. '; one of them has ended'
+  end
+  if (waits == 0 or waits ~= unmet or is_stale) and wrong(id, 'prerequisites', text) then
     wait_anew(id, runner)
   end
 end
@@ -173,8 +177,10 @@ local function check_open(id, runner, places, job)
     check_blocked(id, runner)
   end
   -- Whoever executes a job by other means may have reported that it has begun.
-  local is_usual = status == USUAL[place] or status == 'started' or status == 'stopping' or (status == '' and place == 'pending')
-  if not is_usual and is_in(runner, place, id) and wrong(id, 'status', "is '" .. status .. "' and among the " .. place .. ' ones') then
+  local is_usual = status == USUAL[place] or status == 'started' or status == 'stopping'
+    or status == '' and place == 'pending'
+  local text = "is '" .. status .. "' and among the " .. place .. ' ones'
+  if not is_usual and is_in(runner, place, id) and wrong(id, 'status', text) then
     redis.call('HSET', job_key(id), 'status', USUAL[place])
   end
 end
@@ -191,11 +197,11 @@ local function check_ended(id, runner, places, job)
     if wrong(id, 'end', "is '" .. job[1] .. "', and nothing was done about its end") then
       close(id, job[1], false, false, '')
     end
-  elseif not is_in(runner, 'ended', id) and wrong(id, 'ended', "is '" .. job[1] .. "' and would never be forgotten") then
+  elseif not is_in(runner, 'ended', id) and wrong(id, 'ended', 'has ended and would never be forgotten') then
     local ttl_s = tonumber(redis.call('HGET', job_key(id), 'result_ttl_s')) or DEFAULT_TTL_S
     redis.call('ZADD', queue_key(runner, 'ended'), digits(now_ms + ttl_s * 1000), id)
   end
-  if job[1] ~= 'error' and is_in(runner, 'dead', id) and wrong(id, 'dead', "is '" .. job[1] .. "' and a dead letter") then
+  if job[1] ~= 'error' and is_in(runner, 'dead', id) and wrong(id, 'dead', 'did not fail and is a dead letter') then
     remove(runner, {'dead'}, id)
   end
 end
@@ -265,7 +271,8 @@ for i = 8, #ARGV do
     end
   elseif redis.pcall('HEXISTS', job_key(id), 'digest') == 1 then -- pcall: it may be no hash
     runner = redis.call('HSTRLEN', job_key(id), 'runner') <= 1024 and redis.call('HGET', job_key(id), 'runner') or ''
-    if redis.call('SISMEMBER', NAMESPACE .. ':queues', runner) == 0 and wrong('', 'name', 'is not among the names of the queues', runner) then
+    local is_named = redis.call('SISMEMBER', NAMESPACE .. ':queues', runner) == 1
+    if not is_named and wrong('', 'name', 'is not among the names of the queues', runner) then
       redis.call('SADD', NAMESPACE .. ':queues', runner)
     end
     if not is_in(runner, 'jobs', id) then
