@@ -57,6 +57,10 @@ def _wanted(
         list[str] | None, typer.Option("-l", "--label", metavar="K=V", help="What verbs select by; repeatable.")
     ] = None,
     instances: Annotated[int | None, typer.Option(metavar="N", help="How many processes of it run.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="How its jobs are executed: claim, list or unit.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(metavar="N", help="Jobs that a process executes at a time.")
+    ] = None,
     cwd: Annotated[str | None, typer.Option(help="Directory it starts in.")] = None,
     user: Annotated[str | None, typer.Option(help="Account it runs under.")] = None,
     group: Annotated[str | None, typer.Option(help="Group it runs under.")] = None,
@@ -79,6 +83,8 @@ def _wanted(
         "env": inputs.pairs_in(env or [], "variable"),
         "labels": inputs.pairs_in(label or [], "label"),
         "instances": instances,
+        "protocol": protocol,
+        "concurrency": concurrency,
         "working_directory": cwd,
         "user": user,
         "group": group,
