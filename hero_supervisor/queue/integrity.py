@@ -54,7 +54,7 @@ MAX_VIOLATIONS: Final = 10_000
 #: Sets of a queue that hold ids of jobs, beside the index and those of holders.
 _SETS: Final = ("pending", "delayed", "blocked", "taken", "ended", "dead")
 _TYPES: Final = dict.fromkeys((*_SETS, "jobs", "fenced", "beats", "schedules-due"), b"zset") | {
-    **dict.fromkeys(("holders", "settings", "bucket", "counts", "schedules"), b"hash"),
+    **dict.fromkeys(("holders", "words", "settings", "bucket", "counts", "schedules"), b"hash"),
     "wake": b"list",
     "last": b"string",
 }

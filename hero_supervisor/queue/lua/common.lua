@@ -57,9 +57,9 @@ end
 -- The types of a queue's keys. They are looked at before the first write: nothing that a script wrote is taken back
 -- when it fails, so a key of another type in its middle would leave a job half where it was.
 local TYPES = {
-  settings = 'hash', pending = 'zset', delayed = 'zset', blocked = 'zset', taken = 'zset', jobs = 'zset', ended = 'zset',
-  dead = 'zset', holders = 'hash', fenced = 'zset', beats = 'zset', wake = 'list', bucket = 'hash', counts = 'hash',
-  last = 'string',
+  settings = 'hash', pending = 'zset', delayed = 'zset', blocked = 'zset', taken = 'zset', jobs = 'zset',
+  ended = 'zset', dead = 'zset', holders = 'hash', words = 'hash', fenced = 'zset', beats = 'zset', wake = 'list',
+  bucket = 'hash', counts = 'hash', last = 'string',
 }
 
 local function has_type(key, kind)
@@ -110,7 +110,8 @@ end
 local function make_pending(id, runner)
   local job = redis.call('HMGET', job_key(id), 'place', 'priority')
   local place = tonumber(job[1]) and job[1] or next_place(runner, job[2])
-  redis.call('HSET', job_key(id), 'status', 'dispatched', 'place', place, 'queued_at', digits(now_ms), 'updated_at', NOW)
+  redis.call('HSET', job_key(id), 'status', 'dispatched', 'place', place, 'queued_at', digits(now_ms),
+    'updated_at', NOW)
   redis.call('ZADD', queue_key(runner, 'pending'), place, id)
   wake(runner)
 end

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .conftest import Hold
 
 KEYS = (
-    *("pending", "delayed", "blocked", "taken", "jobs", "ended", "dead", "holders", "fenced", "beats", "wake"),
+    *("pending", "delayed", "blocked", "taken", "jobs", "ended", "dead", "holders", "words", "fenced", "beats", "wake"),
     *("settings", "bucket", "counts", "last"),
 )
 CHANGES = ("enqueue", "delayed", "exchange", "recover", "cancel", "retry", "delete", "report", "look", "pause")
