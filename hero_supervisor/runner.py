@@ -41,6 +41,9 @@ _OF_PROCESSES: Final = (
     *("max_age_s", "restart_calendar"),
 )
 
+#: Fields that a runner may have whose processes are not ours.
+_OF_EXTERNAL: Final = frozenset({"external", "description", "labels", "autostart", "queue", "protocol"})
+
 RunnerId = Annotated[
     str,
     Meta(
@@ -94,7 +97,8 @@ class Milestone(StrEnum):
 class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Configuration of a worker, which runs as one process or as several alike.
 
-    Either ``command`` or ``executor`` is given: a program of the user's own, or the bundled runner.
+    Either ``command`` or ``executor`` is given: a program of the user's own, or the bundled runner. Or it is
+    ``external``: its processes are somebody else's, and only its jobs are ours.
     """
 
     #: Identity of the runner, unique in its namespace.
@@ -104,6 +108,8 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     command: tuple[str, ...] = ()
     #: Run the bundled ``hero-runner`` with this executor instead of a ``command``.
     executor: Executor | None = None
+    #: Its processes are started and watched by others, and take jobs from its queue.
+    external: bool = False
     #: Environment variables of the process, beside the ones the supervisor sets.
     env: dict[str, str] = {}
     #: Variables of ``env`` that may be set although their names look like those of secrets.
@@ -181,9 +187,14 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.protocol or (JobProtocol.CLAIM if self.executor else JobProtocol.LIST)
 
     @property
+    def has_processes(self) -> bool:
+        """Whether it has processes that stay, and that we start: else its jobs are units, or it is ``external``."""
+        return not self.external and self.job_protocol is not JobProtocol.UNIT
+
+    @property
     def processes(self) -> int:
         """How many processes of it are to run."""
-        return 0 if self.job_protocol is JobProtocol.UNIT else self.instances
+        return self.instances if self.has_processes else 0
 
     @classmethod
     def from_data(cls, data: object) -> Self:
@@ -229,8 +240,9 @@ def runners_from(data: object, *, path: str = "runners") -> list[Runner]:
 
 def faults_in(runner: Runner) -> Iterable[Fault]:
     """Yield what is wrong with a runner whose types are right."""
-    if bool(runner.command) == bool(runner.executor):
+    if not runner.external and bool(runner.command) == bool(runner.executor):
         yield Fault("command", "exactly one of command and executor is needed")
+    yield from _external_faults(runner)
     yield from command_faults("command", runner.command)
     yield from environment.env_faults(runner.env, runner.allow_secret_env)
     yield from environment.credential_faults(runner.credentials)
@@ -268,6 +280,18 @@ def _job_faults(runner: Runner) -> Iterable[Fault]:
         yield Fault("demand", "must not be given with protocol 'unit': that has no instances, see concurrency")
     if runner.job_protocol is JobProtocol.UNIT and runner.idle_ping is not None:
         yield Fault("idle_ping", "must not be given with protocol 'unit': that has no processes to ask")
+
+
+def _external_faults(runner: Runner) -> Iterable[Fault]:
+    """Yield what is asked for of processes that are not ours."""
+    if not runner.external:
+        return
+    if runner.job_protocol is JobProtocol.UNIT:
+        yield Fault("protocol", "must be 'list' or 'claim' with external")
+    usual = Runner(id=runner.id)
+    for name in Runner.__struct_fields__:
+        if name not in _OF_EXTERNAL and getattr(runner, name) != getattr(usual, name):
+            yield Fault(name, "must not be given with external: it is about processes, and those are not ours")
 
 
 def _reload_faults(runner: Runner) -> Iterable[Fault]:

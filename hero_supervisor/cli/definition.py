@@ -49,6 +49,9 @@ def _wanted(
     ] = None,
     *,
     executor: Annotated[str | None, typer.Option(help="Use the bundled runner: python or shell.")] = None,
+    external: Annotated[
+        bool, typer.Option("--external", help="Others start its processes; only its jobs are ours.")
+    ] = False,
     env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Environment variable; repeatable.")] = None,
     label: Annotated[
         list[str] | None, typer.Option("-l", "--label", metavar="K=V", help="What verbs select by; repeatable.")
@@ -72,6 +75,7 @@ def _wanted(
         "id": id,
         "command": command,
         "executor": executor,
+        "external": external or None,
         "env": inputs.pairs_in(env or [], "variable"),
         "labels": inputs.pairs_in(label or [], "label"),
         "instances": instances,
@@ -101,7 +105,7 @@ def add(
     start: Annotated[bool, typer.Option("--start", help="Start it, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add a runner: a command of your own, or the bundled runner with --executor."""
+    """Add a runner: a command of your own, the bundled runner with --executor, or one that is --external."""
     session = session_of(ctx, as_json=as_json)
     definition = wanted.over(wanted.in_file or {})
     status = session.record("add_runner", {"runner": definition})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import DependencyNotReady
 from hero_supervisor.records import RunnerState
-from hero_supervisor.runner import JobProtocol, Milestone
+from hero_supervisor.runner import Milestone
 from hero_supervisor.state import Desired
 
 from .status import state_of
@@ -64,7 +64,7 @@ class Dependencies:
                 hint=f"start it first: herosup runner start {other}",
                 runner=runner,
             )
-        if self._registry.get(other).definition.job_protocol is JobProtocol.UNIT:
+        if not self._registry.get(other).definition.has_processes:
             return True
         units = await self._instances.look(self._registry.get(other).definition)
         is_started = all(state_of(unit) is RunnerState.RUNNING for unit in units)

@@ -36,7 +36,6 @@ from hero_supervisor.errors import (
     UnitFailed,
 )
 from hero_supervisor.records import ExitReason
-from hero_supervisor.runner import JobProtocol
 from hero_supervisor.state import Desired
 from hero_supervisor.together import together
 from hero_supervisor.unit import UnitStatus
@@ -125,7 +124,7 @@ class Reconciler:
     def status(self, stored: StoredRunner, units: Sequence[UnitStatus]) -> RunnerStatus:
         """Return the status of a runner, given what systemd says of its units."""
         runner = stored.definition.id
-        if stored.definition.job_protocol is JobProtocol.UNIT:
+        if not stored.definition.has_processes:
             return status_without_processes(runner, stored.desired)
         instances = [
             instance_status(runner, number, unit, _next_start(stored, unit), is_ready=self._health.is_ready(unit.name))
@@ -306,7 +305,7 @@ class Reconciler:
         runner = stored.definition
         if stored.replaces is not None or self._surplus(runner):
             return False
-        if runner.job_protocol is JobProtocol.UNIT:
+        if not runner.has_processes:
             return stored.desired is not Desired.DRAINED
         found = [states.get(name, "inactive") for name in self._instances.names(runner)]
         match stored.desired:
@@ -332,7 +331,7 @@ class Reconciler:
             await self.changes.settle(runner.id)
             return
         await self._stop_surplus(runner)
-        if runner.job_protocol is JobProtocol.UNIT:
+        if not runner.has_processes:
             await self._drain_jobs(stored)
             return
         match stored.desired:

@@ -18,6 +18,9 @@ is); taking an unseen id for lost (a job would be executed twice although its pr
 
 **Processes that share a list**: nobody knows which of them has an id. What one of them loses is found when none of them
 runs, or at the deadline. To stop a job, all are killed.
+
+**Processes of an external runner** share a list, too, and nobody here knows when one ends, nor can end it. What one of
+them loses is found at the deadline. A job that is to be stopped ends at once, whatever they make of it.
 """
 
 from __future__ import annotations
@@ -193,9 +196,12 @@ class ListedJobs:
     async def _settle(
         self, stored: StoredRunner, place: ListPlace, units: Sequence[UnitStatus], *, window: int
     ) -> float | None:
-        over = [is_over(unit, unit.invocation_id) for unit in units]
+        is_external = stored.definition.external
+        over = [False] if is_external else [is_over(unit, unit.invocation_id) for unit in units]
         settlement = await self._settle_once(stored, place, units, window=window)
-        if settlement.stopping:
+        if settlement.stopping and is_external:
+            await self._settle_once(stored, place, units, window=window, over=settlement.stopping)
+        elif settlement.stopping:
             await self._kill(stored.definition.id, units, settlement.stopping[0])
         if all(over) and settlement.executing:
             again = [await self._processes.status(unit.name) for unit in units]

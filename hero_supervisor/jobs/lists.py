@@ -1,7 +1,8 @@
 """Pure: which Redis lists the processes of a runner take job ids from, and how many ids are put there.
 
 Each instance has a list of its own, so it is known whose an id is that was taken from it. A runner with a ``queue`` of
-its own and several instances is different: they share that one.
+its own and several instances is different: they share that one. So do the processes of an external runner: nobody knows
+how many there are.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from .execution import Host
 
+#: How many ids are put into the list of an external runner.
+EXTERNAL_WINDOW: Final = 100
 #: What the names of holders begin with that take from lists. Others are runs of units, which are hexadecimal.
 PREFIX: Final = "list."
 
@@ -33,11 +36,13 @@ def list_of(runner: Runner, instance: int, keys: Keys) -> str:
 
 def is_shared(runner: Runner) -> bool:
     """Whether several processes of a runner take from one list."""
-    return bool(runner.queue) and runner.instances > 1
+    return runner.external or (bool(runner.queue) and runner.instances > 1)
 
 
 def window_of(runner: Runner) -> int:
     """Return how many ids a list is given: one more than are executed, so that nobody waits for us."""
+    if runner.external:
+        return EXTERNAL_WINDOW
     return (runner.concurrency + 1) * (runner.instances if is_shared(runner) else 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .store import JobStore
+
+
+#: Seconds without a sign of life after which a process is silent; they are to give one every five.
+SILENT_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class QueueLook:
     due_at: datetime | None
     #: How many have been queued since the beginning.
     queued: int
+    #: Processes that have given no sign of life for ``SILENT_S``.
+    silent: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class Settlement:
 class Death:
     """Why a process is no more."""
 
-    #: In a word: see ``ExitReason``, and ``reboot``, ``dropped``.
+    #: In a word: see ``ExitReason``, and ``reboot``, ``dropped``, ``lease-lost``.
     reason: str
     #: As a sentence that begins with "its".
     text: str
@@ -92,8 +98,8 @@ class Ledger:
             runner: Whose queue.
             grace_s: Seconds after its deadline that make a job overdue.
         """
-        holders, overdue, stopping, pending, taken, oldest, due, queued = await self._scripts.run(
-            "look", runner, round(grace_s * 1000)
+        holders, overdue, stopping, pending, taken, oldest, due, queued, silent = await self._scripts.run(
+            "look", runner, round(grace_s * 1000), round(SILENT_S * 1000)
         )
         return QueueLook(
             holders={_text(key): _record(value) for key, value in zip(holders[::2], holders[1::2], strict=True)},
@@ -104,6 +110,7 @@ class Ledger:
             oldest_at=_moment(oldest),
             due_at=_moment(due),
             queued=queued,
+            silent=tuple(map(_text, silent)),
         )
 
     async def recover(self, runner: str, holder: str, death: Death) -> dict[str, JobStatus]:

@@ -31,7 +31,8 @@ METHODS: Final = (
     Method("start_all", Scope.ADMIN),
     Method("stop_all", Scope.ADMIN),
     Method("get_all_status", Scope.READ),
-    # Ours.
+    # Ours, and register_runner, which the original has had since 2025-08-27.
+    Method("register_runner", Scope.REGISTER),
     Method("get_runner_exits", Scope.READ),
     Method("restart_runner", Scope.ADMIN),
     Method("roll_runner", Scope.ADMIN),

@@ -101,6 +101,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("labels", {"a" * 64: "x"}, "labels." + "a" * 64),
     ("labels", {str(number): "x" for number in range(65)}, "labels"),
     ("autostart", "yes", "autostart"),
+    ("external", "yes", "external"),
     ("instances", -1, "instances"),
     ("instances", 65, "instances"),
     ("queue", "", "queue"),
