@@ -34,6 +34,7 @@ Delay = Annotated[float | None, typer.Option(metavar="SECONDS", min=0, help="Not
 At = Annotated[str | None, typer.Option(metavar="TIME", help="Not before this time, like 2026-07-02T10:00.")]
 After = Annotated[list[str] | None, typer.Option(metavar="ID", help="Not before this job has ended well; repeatable.")]
 Retries = Annotated[int | None, typer.Option(min=0, help="How often to try again after an error (0).")]
+OwnId = Annotated[str | None, typer.Option(help="Its id, one of your own: the same job queued twice is queued once.")]
 Key = Annotated[str | None, typer.Option(help="Idempotency key: a second job with it is the first one.")]
 Label = Annotated[list[str] | None, typer.Option("-l", "--label", metavar="K=V", help="Label; repeatable.")]
 Group = Annotated[str | None, typer.Option(help="What it can be awaited by together with others.")]
@@ -58,6 +59,7 @@ def _queued(
     at: At = None,
     after: After = None,
     retries: Retries = None,
+    id: OwnId = None,
     key: Key = None,
     label: Label = None,
     group: Group = None,
@@ -79,7 +81,7 @@ def _queued(
         "group": group,
     }
     # The id is chosen here, so it is known even if waiting ends without an answer.
-    job = {"id": str(uuid.uuid4()), "payload": inputs.payload_from(payload, file)}
+    job = {"id": id or str(uuid.uuid4()), "payload": inputs.payload_from(payload, file)}
     return {"runner": runner, "job": job | {name: value for name, value in given.items() if value is not None}}
 
 

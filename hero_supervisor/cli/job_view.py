@@ -46,16 +46,33 @@ def show_result(session: Session, result: dict[str, Any]) -> None:
 
 
 def show(ctx: typer.Context, id: JobId, *, as_json: AsJson = False) -> None:
-    """Show where a job is, how it got there, and what is next."""
+    """Show what a job is, where it is, how it got there, and what is next."""
     session = session_of(ctx, as_json=as_json)
     state = session.record("get_job_state", {"job_id": id})
+    job = session.record("get_job", {"job_id": id})
     if session.as_json:
-        output.write_json(state)
+        output.write_json({**state, "job": job})
         return
-    for name, value in state.items():
-        if value not in {None, "", 0} if not isinstance(value, dict | list) else value:
-            shown = output.local_time(value) if name.endswith("_at") else output.visible(value)
-            output.write_line(f"{name.replace('_', ' '):12}  {shown}")
+    for name, value in (state | {name: job.get(name) for name in _OF_JOB}).items():
+        if value not in ("", 0, None, [], {}):
+            shown = output.local_time(value) if name.endswith("_at") else _in_a_line(value)
+            output.write_line(f"{name.replace('_', ' '):15}  {shown}")
+
+
+#: What of a job itself is shown, behind how it stands.
+_OF_JOB = (
+    *("executor", "priority", "timeout", "max_retries", "caller_id", "context_id", "labels", "group"),
+    *("prerequisites", "idempotency_key", "created_at", "payload"),
+)
+
+
+def _in_a_line(value: object) -> str:
+    if isinstance(value, dict):
+        value = " ".join(f"{name}={each}" for name, each in value.items())
+    elif isinstance(value, list):
+        value = " ".join(map(str, value))
+    first, *others = str(value).splitlines() or [""]
+    return output.visible(first) + (f" ({len(others) + 1} lines)" if others else "")
 
 
 def logs(

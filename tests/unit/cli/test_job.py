@@ -95,6 +95,12 @@ def test_job_queue_prints_the_id(service: Service) -> None:
     assert service.calls[0][1]["job"]["payload"] == "echo hi"
 
 
+def test_a_job_may_have_an_id_of_ones_own(service: Service) -> None:
+    service.answers["queue_job_to_runner"] = "mine"
+    service.herosup("job", "queue", "sh", "x", "--id", "mine")
+    assert service.calls[0][1]["job"]["id"] == "mine"
+
+
 def test_job_status_prints_the_word(service: Service) -> None:
     service.answers["get_job_status"] = "started"
     assert service.herosup("job", "status", "1").stdout == "started\n"
@@ -190,13 +196,25 @@ def test_a_job_is_shown_with_what_is_known_of_it(service: Service) -> None:
         "failures": 0,
         "error": "a\x1bb",
     }
+    job = {
+        "priority": 5,
+        "labels": {"a": "b", "c": "d"},
+        "prerequisites": [],
+        "payload": "one\ntwo\nthree",
+        "env_vars": {},
+    }
+    service.answers["get_job"] = job
     lines = service.herosup("job", "show", "1").stdout.splitlines()
-    assert [line.split(None, 1) for line in lines] == [
-        ["job", "id        1"],
-        ["status", "error"],
-        ["crashes", "2"],
-        ["error", "a\\x1bb"],
+    assert [(line[:15].rstrip(), line[17:]) for line in lines] == [
+        ("job id", "1"),
+        ("status", "error"),
+        ("crashes", "2"),
+        ("error", "a\\x1bb"),
+        ("priority", "5"),
+        ("labels", "a=b c=d"),
+        ("payload", "one (3 lines)"),
     ]
+    assert json.loads(service.herosup("job", "show", "1", "--json").stdout)["job"] == job
 
 
 def test_a_cancelled_job_has_no_result(service: Service) -> None:
