@@ -122,7 +122,7 @@ class Supervisor(
         self._keeper = JobKeeper(
             self._registry, site, self._executions.look, listed.adopt, self._demand.look, pings.look, self._rates.look
         )
-        self._scheduler = Scheduler(self._registry, lambda: self._jobs, self._keeper.look_at)
+        self._scheduler = Scheduler(self._registry, lambda: self._jobs, self._keeper.on_queued)
         self._supervising: list[asyncio.Task[None]] = []
         self._opened = AsyncExitStack()
         self._client: JobClient | None = None

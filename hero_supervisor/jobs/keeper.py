@@ -68,6 +68,11 @@ class JobKeeper:
             for _, agenda in self._cares:
                 agenda.add(runner)
 
+    def on_queued(self, runner: str) -> None:
+        """Look at a runner's jobs now if a new one may ask for instances; all else hears of jobs by itself."""
+        if runner in self._registry and self._registry.get(runner).definition.demand is not None:
+            self.look_at(runner)
+
     # -- the loop ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:

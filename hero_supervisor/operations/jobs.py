@@ -84,7 +84,7 @@ class JobOperations(Parts):
             RedisUnavailable: Redis does not answer.
         """
         job_id = await self._jobs.enqueue(self._addressed(runner, job))
-        self._keeper.look_at(runner)
+        self._keeper.on_queued(runner)
         logger.info("queued job %s to runner %s", job_id, runner, extra={"runner": runner, "job_id": job_id})
         return job_id
 
@@ -104,7 +104,7 @@ class JobOperations(Parts):
             RedisUnavailable: Redis does not answer.
         """
         answers = await self._jobs.enqueue_many([self._addressed(runner, job) for job in jobs])
-        self._keeper.look_at(runner)
+        self._keeper.on_queued(runner)
         logger.info("queued %d jobs to runner %s", len(jobs), runner, extra={"runner": runner})
         return [_queued(answer) for answer in answers]
 
@@ -223,7 +223,7 @@ class JobOperations(Parts):
             RedisUnavailable: Redis does not answer.
         """
         await self._jobs.retry_job(job_id)
-        self._keeper.look_at((await self._jobs.get_job_state(job_id)).runner)
+        self._keeper.on_queued((await self._jobs.get_job_state(job_id)).runner)
         logger.info("queued job %s once more", job_id, extra={"job_id": job_id})
 
     async def delete_job(self, job_id: JobId) -> None:

@@ -107,7 +107,7 @@ class QueueOperations(Parts):
         """
         self._registry.get(runner)
         done = await self._jobs.queues.retry_dead(runner, limit=limit)
-        self._keeper.look_at(runner)
+        self._keeper.on_queued(runner)
         logger.info("queued %d dead letters of %s once more", done, runner, extra={"runner": runner})
         return done
 
