@@ -129,7 +129,7 @@ class SupervisorBuilder:
             site=site,
             state=state,
             processes=processes,
-            logs=self._logs or JournalSource(slice_name=site.slice, user=is_user),
+            logs=self._logs or JournalSource(slice_name=site.slice, job_slice_name=site.job_slice, user=is_user),
             exits=exits,
             manager=settings.manager,
             redis_url=settings.redis_url,

@@ -6,25 +6,37 @@ of ``worker/`` and of every foreign runner.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from .errors import Fault, HeroError, InvalidInput, InvalidJob
+from .errors import Fault, HeroError, InvalidInput, InvalidJob, JobNotFound
 from .job import JobStatus
+from .queue.changes import follow_changes
+from .queue.claims import Claims
 from .queue.connection import RedisServer
+from .queue.integrity import check_integrity
 from .queue.keys import Keys
 from .queue.ledger import Ledger
 from .queue.listing import JobFilter, find_jobs
 from .queue.preflight import preflight
+from .queue.queues import Queues
 from .queue.schedules import ScheduleStore
 from .queue.store import JobStore
 from .queue.watch import JobWatcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from .job import Job, JobResult, JobState, JobSummary
+    from .queue.changes import OnChange
+    from .queue.integrity import IntegrityReport
 
+T = TypeVar("T")
+
+#: Pauses between two looks at a group that somebody waits for, in seconds.
+FIRST_GROUP_PAUSE_S: Final = 0.02
+MAX_GROUP_PAUSE_S: Final = 0.5
 #: Most jobs in one answer of ``list_jobs``.
 MAX_LIST_LIMIT: Final = 1000
 
@@ -55,6 +67,8 @@ class JobClient:
         self._watcher = JobWatcher(server, self._store)
         #: What was handed out; the business of supervisors.
         self.ledger: Final = Ledger(self._store)
+        #: Queues as a whole: statistics, limits, dead letters.
+        self.queues: Final = Queues(self._store)
         #: Recurring schedules; their runs are made by supervisors.
         self.schedules: Final = ScheduleStore(self._store)
 
@@ -81,6 +95,10 @@ class JobClient:
         await self._watcher.aclose()
         await self._store.aclose()
 
+    def claims(self, runner: str, holder: str) -> Claims:
+        """Return what takes jobs of a runner's queue for a holder; close it with ``aclose``."""
+        return Claims(self._store.server, self.keys, runner, holder)
+
     async def ping(self) -> None:
         """Return when Redis answers and accepts writes; nothing is written.
 
@@ -96,6 +114,14 @@ class JobClient:
             RedisTooOld: It cannot do what is needed.
         """
         return await preflight(self._store)
+
+    async def check_integrity(self, *, repair: bool) -> IntegrityReport:
+        """Prove that every job is where it has to be, while everything goes on; some seconds for 100,000 jobs.
+
+        Args:
+            repair: Whether to mend what is wrong, as ``queue/integrity.py`` tells; no job that has a record is dropped.
+        """
+        return await check_integrity(self._store, repair=repair)
 
     # -- making and queueing -------------------------------------------------------------------------------------
 
@@ -125,7 +151,7 @@ class JobClient:
             InvalidJob: The job has faults, or names no runner.
             JobExists: Another job has this id.
             JobNotFound: One of its prerequisites does not exist.
-            QueueFull: The queue holds as many jobs as it may.
+            QueueFull: The queue holds as many jobs as it may, or 10,000 jobs wait for one of its prerequisites.
         """
         [answer] = await self.enqueue_many([job])
         return _accepted(answer)
@@ -185,6 +211,55 @@ class JobClient:
         """
         return await self._watcher.wait(job_id, timeout_s=timeout_s)
 
+    async def wait_for_results(
+        self, job_ids: Sequence[str], *, timeout_s: float, is_first_enough: bool = False
+    ) -> list[JobResult]:
+        """Return how jobs stand when all have ended, or one has, or the time is up.
+
+        Args:
+            job_ids: The jobs.
+            timeout_s: Longest wait, in seconds.
+            is_first_enough: Whether to wait for the end of one only.
+
+        Raises:
+            RedisUnavailable: Redis is away when the time is up.
+            JobNotFound: One of them does not exist, or was deleted meanwhile.
+            CorruptRecord: The record of one cannot be read.
+        """
+        waits = [asyncio.create_task(self.wait_for_result(job_id, timeout_s=timeout_s)) for job_id in job_ids]
+        try:
+            when = asyncio.FIRST_COMPLETED if is_first_enough else asyncio.FIRST_EXCEPTION
+            await asyncio.wait(waits, return_when=when)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        return [_accepted(outcome) for outcome in await self._store.read_results(job_ids)]
+
+    async def wait_for_group(self, name: str, *, timeout_s: float) -> dict[str, int]:
+        """Return how many jobs of a group are in which state when none is open, or the time is up.
+
+        Args:
+            name: The group.
+            timeout_s: Longest wait, in seconds.
+
+        Raises:
+            RedisUnavailable: Redis does not answer.
+            JobNotFound: No job is, or was lately, in a group of this name.
+        """
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        pause_s = FIRST_GROUP_PAUSE_S
+        while True:
+            counts = await self._store.group_counts(name)
+            if not counts:
+                raise JobNotFound(f"cannot find group '{name}': no job is in it", group=name)
+            left_s = deadline_s - asyncio.get_running_loop().time()
+            if not counts.get("open") or left_s <= 0:
+                return counts
+            # The changes that Redis announces are those of jobs; a group has thousands, and this is one small hash.
+            await asyncio.sleep(min(pause_s, left_s))
+            pause_s = min(2 * pause_s, MAX_GROUP_PAUSE_S)
+
     async def list_jobs(
         self, wanted: JobFilter | None = None, *, limit: int = 100, after_cursor: str | None = None
     ) -> list[JobSummary]:
@@ -205,6 +280,10 @@ class JobClient:
         if not 1 <= limit <= MAX_LIST_LIMIT:
             raise InvalidInput([Fault("limit", f"must be from 1 to {MAX_LIST_LIMIT}")])
         return await find_jobs(self._store, wanted or JobFilter(), limit=limit, after=after_cursor)
+
+    async def follow_changes(self, prefixes: Iterable[str], on_change: OnChange) -> None:
+        """Tell of keys that change, until cancelled; see ``queue/changes.py``."""
+        await follow_changes(self._store.server, prefixes, on_change)
 
     async def key_exists(self, key: str) -> bool:
         """Tell whether a key of any name and type exists, like one that a runner keeps alive as its heartbeat."""
@@ -274,7 +353,7 @@ class JobClient:
         await self._store.delete(job_id)
 
 
-def _accepted(answer: str | HeroError) -> str:
+def _accepted(answer: T | HeroError) -> T:
     if isinstance(answer, HeroError):
         raise answer
     return answer

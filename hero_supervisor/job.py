@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from . import schema
 from .definition.labels import LabelKey, LabelValue
+from .definition.limits import JobLimits
 from .errors import Fault, InvalidJob
 
 if TYPE_CHECKING:
@@ -143,6 +144,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     labels: Annotated[dict[LabelKey, LabelValue], Meta(max_length=64)] = {}
     #: What jobs can be awaited by together.
     group: Name = ""
+    #: What it may take of the machine; only for runners of the protocol ``unit``, and within their limits.
+    limits: JobLimits | None = None
 
     @classmethod
     def from_data(cls, data: object) -> Self:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from .log_query import LogQuery
     from .records import ExitReason, ExitRecord, LogRecord
-    from .unit import Capabilities, Property, TransientUnit, UnitStatus
+    from .unit import Capabilities, Property, TransientUnit, UnitEnd, UnitStatus
 
 
 class UnitWatcher(Protocol):
@@ -26,12 +26,38 @@ class UnitWatcher(Protocol):
         """News may have been missed: anything may have happened to any unit."""
 
 
+class OneShotUnits(Protocol):
+    """Units that run once, and keep their end until they are released."""
+
+    async def launch(self, unit: TransientUnit) -> None:
+        """Start a unit, and return when that has been done; how it went tells its end."""
+
+    async def sub_states(self, pattern: str) -> dict[str, str]:
+        """Return the sub-states of the loaded units whose names match a glob pattern, by name."""
+
+    async def end(self, unit_name: str) -> UnitEnd:
+        """Return how a unit ended, or that it has not."""
+
+    async def signal(self, unit_name: str, number: int) -> None:
+        """Send a signal to all processes of a unit."""
+
+    async def stop(self, unit_name: str, *, timeout_s: float) -> None:
+        """Stop a unit, and wait until all its processes have ended."""
+
+    async def release(self, unit_name: str, *, has_failed: bool, timeout_s: float) -> None:
+        """Have a unit that has ended unloaded."""
+
+
 class ProcessManager(Protocol):
     """Starts, stops and looks at units."""
 
     @property
     def capabilities(self) -> Capabilities:
         """What the manager of the units can do; known once this is open."""
+
+    @property
+    def one_shots(self) -> OneShotUnits:
+        """Units that run once."""
 
     async def open(self) -> None:
         """Connect."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 
 class RunnerState(StrEnum):
@@ -353,3 +354,56 @@ class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
     log_tail: tuple[str, ...]
     #: Position of the end in the journal.
     cursor: str
+
+
+class QueueLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a queue allows; null is the usual."""
+
+    #: Most jobs of it that are executed at a time, over all processes and hosts; usually no limit.
+    max_running: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    #: How many jobs may be taken in a second, on average; usually no limit.
+    rate: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    #: How many may be taken at once when none were for a while; usually 1. Only with ``rate``.
+    burst: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    #: Most jobs that wait in it; further ones are refused. Usually 5,000,000.
+    max_length: Annotated[int, Meta(ge=1, le=100_000_000)] | None = None
+    #: Most ended jobs that are kept; usually 50,000.
+    max_ended: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
+
+
+class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
+    """How full the queue of a runner is, and what went through it."""
+
+    runner: str
+    #: Whether no jobs are taken from it.
+    is_paused: bool
+    limits: QueueLimits
+    #: Jobs that may be taken; whose time has not come; that wait for others; that were handed out to be executed.
+    pending: int
+    scheduled: int
+    waiting: int
+    taken: int
+    #: Dead letters, and all jobs that are known, ended ones included.
+    dead: int
+    known: int
+    #: Seconds that the oldest pending job has waited; null when there is none.
+    oldest_s: float | None
+    #: What has happened since the queue was made: ``queued``, ``finished``, ``error``, ``cancelled``, ``retried``,
+    #: ``recovered``, ``dead``.
+    counts: dict[str, int]
+    #: The same for each second of the last minute; empty as long as there are no two samples.
+    per_second: dict[str, float] = {}
+    #: Why demand last changed the number of instances; null when it never did.
+    scaling: str | None = None
+    #: When this was so.
+    at: datetime
+
+
+class QueuedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one of several jobs that were to be queued."""
+
+    #: Its id, or that of the job with its idempotency key; null when it was not accepted.
+    job_id: str | None
+    #: Why it was not, and the kind of that error; null when it was.
+    error: str | None = None
+    kind: str | None = None

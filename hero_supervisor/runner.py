@@ -35,6 +35,15 @@ if TYPE_CHECKING:
 #: The look-ahead is for Python, whose ``$`` also matches before a final newline.
 RUNNER_ID_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$(?!\n)"
 
+#: Fields about processes that stay, which a runner does not have whose jobs are units.
+_OF_PROCESSES: Final = (
+    *("readiness_probe", "liveness_probe", "watchdog_s", "reload_signal", "reload_command", "drain_signal"),
+    *("max_age_s", "restart_calendar"),
+)
+
+#: Fields that a runner may have whose processes are not ours.
+_OF_EXTERNAL: Final = frozenset({"external", "description", "labels", "autostart", "queue", "protocol"})
+
 RunnerId = Annotated[
     str,
     Meta(
@@ -88,7 +97,8 @@ class Milestone(StrEnum):
 class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Configuration of a worker, which runs as one process or as several alike.
 
-    Either ``command`` or ``executor`` is given: a program of the user's own, or the bundled runner.
+    Either ``command`` or ``executor`` is given: a program of the user's own, or the bundled runner. Or it is
+    ``external``: its processes are somebody else's, and only its jobs are ours.
     """
 
     #: Identity of the runner, unique in its namespace.
@@ -98,6 +108,8 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     command: tuple[str, ...] = ()
     #: Run the bundled ``hero-runner`` with this executor instead of a ``command``.
     executor: Executor | None = None
+    #: Its processes are started and watched by others, and take jobs from its queue.
+    external: bool = False
     #: Environment variables of the process, beside the ones the supervisor sets.
     env: dict[str, str] = {}
     #: Variables of ``env`` that may be set although their names look like those of secrets.
@@ -116,7 +128,7 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     labels: Annotated[dict[LabelKey, LabelValue], Meta(max_length=64)] = {}
     #: Start it as soon as it is added.
     autostart: bool = False
-    #: How many processes of it are to run, each in a unit of its own.
+    #: How many processes of it are to run, each in a unit of its own; without meaning with the protocol ``unit``.
     instances: Annotated[int, Meta(ge=0, le=64)] = 1
     #: Redis list the runner takes job ids from; ``{namespace}:q:work:type:{id}`` when not given.
     queue: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
@@ -174,6 +186,16 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """How its jobs are executed."""
         return self.protocol or (JobProtocol.CLAIM if self.executor else JobProtocol.LIST)
 
+    @property
+    def has_processes(self) -> bool:
+        """Whether it has processes that stay, and that we start: else its jobs are units, or it is ``external``."""
+        return not self.external and self.job_protocol is not JobProtocol.UNIT
+
+    @property
+    def processes(self) -> int:
+        """How many processes of it are to run."""
+        return self.instances if self.has_processes else 0
+
     @classmethod
     def from_data(cls, data: object) -> Self:
         """Build a runner from decoded JSON or TOML, in our form or in the original's.
@@ -218,8 +240,9 @@ def runners_from(data: object, *, path: str = "runners") -> list[Runner]:
 
 def faults_in(runner: Runner) -> Iterable[Fault]:
     """Yield what is wrong with a runner whose types are right."""
-    if bool(runner.command) == bool(runner.executor):
+    if not runner.external and bool(runner.command) == bool(runner.executor):
         yield Fault("command", "exactly one of command and executor is needed")
+    yield from _external_faults(runner)
     yield from command_faults("command", runner.command)
     yield from environment.env_faults(runner.env, runner.allow_secret_env)
     yield from environment.credential_faults(runner.credentials)
@@ -229,6 +252,7 @@ def faults_in(runner: Runner) -> Iterable[Fault]:
     yield from restart.faults_in(runner.backoff)
     yield from _job_faults(runner)
     yield from _reload_faults(runner)
+    yield from _process_faults(runner)
     yield from _age_faults(runner)
     yield from limits.faults_in(runner.limits)
     yield from _probe_faults(runner)
@@ -258,10 +282,31 @@ def _job_faults(runner: Runner) -> Iterable[Fault]:
         yield Fault("idle_ping", "must not be given with protocol 'unit': that has no processes to ask")
 
 
+def _external_faults(runner: Runner) -> Iterable[Fault]:
+    """Yield what is asked for of processes that are not ours."""
+    if not runner.external:
+        return
+    if runner.job_protocol is JobProtocol.UNIT:
+        yield Fault("protocol", "must be 'list' or 'claim' with external")
+    usual = Runner(id=runner.id)
+    for name in Runner.__struct_fields__:
+        if name not in _OF_EXTERNAL and getattr(runner, name) != getattr(usual, name):
+            yield Fault(name, "must not be given with external: it is about processes, and those are not ours")
+
+
 def _reload_faults(runner: Runner) -> Iterable[Fault]:
     if runner.reload_command and runner.reload_signal:
         yield Fault("reload_command", "at most one of reload_command and reload_signal can be given")
     yield from command_faults("reload_command", runner.reload_command)
+
+
+def _process_faults(runner: Runner) -> Iterable[Fault]:
+    """Yield what is asked for of the processes of a runner that has none."""
+    if runner.job_protocol is not JobProtocol.UNIT:
+        return
+    given = [name for name in _OF_PROCESSES if getattr(runner, name)]
+    for name in ["readiness", *given] if runner.readiness is Readiness.NOTIFY else given:
+        yield Fault(name, "must not be given with protocol 'unit': that has no processes beside its jobs")
 
 
 def _age_faults(runner: Runner) -> Iterable[Fault]:

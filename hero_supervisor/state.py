@@ -9,6 +9,7 @@
     redis.conf     the password of the private Redis
     exits.jsonl    how the runs of the runners ended (``exits/store.py``)
     redis/         data of the private Redis
+    jobs/          payloads and outputs of jobs that are units of their own (``jobs/unit_files.py``)
 
 systemd knows what runs; this directory knows what should. A file is replaced as a whole (``durable.py``), so a crash
 leaves the old content or the new, and a file that cannot be read is never overwritten.
@@ -117,6 +118,11 @@ class StateDirectory:
     def redis_config(self) -> Path:
         """Configuration file of the private Redis, which holds its password."""
         return self.path / "redis.conf"
+
+    @property
+    def jobs_path(self) -> Path:
+        """Directory for payloads and outputs of jobs that are units; ``jobs/unit_files.py`` owns it."""
+        return self.path / "jobs"
 
     def redis_password(self) -> str:
         """Return the password of the private Redis, which is made once; raises like ``node_id``."""

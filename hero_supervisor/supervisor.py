@@ -33,11 +33,17 @@ from .jobs.demand import DemandKeeper
 from .jobs.execution import Executions, Host
 from .jobs.idle import IdlePings
 from .jobs.keeper import JobKeeper
+from .jobs.listed import ListedJobs
+from .jobs.lists import list_of
+from .jobs.rates import Rates
 from .jobs.scheduler import Scheduler
+from .jobs.units import UnitJobs
 from .operations.declared import DeclaredOperations
 from .operations.exits import ExitOperations
+from .operations.job_views import JobViews
 from .operations.jobs import JobOperations
 from .operations.logs import LogOperations
+from .operations.queues import QueueOperations
 from .operations.schedules import ScheduleOperations
 from .operations.stats import StatsOperations
 from .ports import ExitSource, LogSource, ProcessManager
@@ -55,7 +61,16 @@ logger = logging.getLogger(__name__)
 REDIS_START_TIMEOUT_S = 30
 
 
-class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOperations, StatsOperations, ExitOperations):
+class Supervisor(
+    DeclaredOperations,
+    JobOperations,
+    JobViews,
+    QueueOperations,
+    ScheduleOperations,
+    LogOperations,
+    StatsOperations,
+    ExitOperations,
+):
     """Keeps runners alive and queues their jobs. Made by ``SupervisorBuilder``; use it as ``async with``."""
 
     def __init__(
@@ -92,11 +107,21 @@ class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOpera
             self._registry, self._instances, self._dependencies, self._health, self._calendar, processes, site
         )
         self._bulk = BulkOperations()
-        claimed = ClaimedJobs(lambda: self._jobs, processes, exits, lambda: Host(self._node_id, boot_id()))
-        self._executions = Executions({JobProtocol.CLAIM: claimed})
+        common = (lambda: self._jobs, processes, exits, self._host)
+        claimed = ClaimedJobs(*common)
+        listed = ListedJobs(*common, self._registry, self._instances, claimed)
+        self._unit_jobs = UnitJobs(
+            lambda: self._jobs, self._registry, processes, logs, site, state.jobs_path, self._host
+        )
+        self._executions = Executions(
+            {JobProtocol.CLAIM: claimed, JobProtocol.LIST: listed, JobProtocol.UNIT: self._unit_jobs}
+        )
         self._demand = DemandKeeper(lambda: self._jobs, self.scale_runner)
+        self._rates = Rates(lambda: self._jobs)
         pings = IdlePings(lambda: self._jobs, self._restart_unwell)
-        self._keeper = JobKeeper(self._registry, site, self._executions.look, self._demand.look, pings.look)
+        self._keeper = JobKeeper(
+            self._registry, site, self._executions.look, listed.adopt, self._demand.look, pings.look, self._rates.look
+        )
         self._scheduler = Scheduler(self._registry, lambda: self._jobs, self._keeper.look_at)
         self._supervising: list[asyncio.Task[None]] = []
         self._opened = AsyncExitStack()
@@ -133,7 +158,9 @@ class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOpera
             if not self._redis_url:
                 await self._private_redis.open()
                 self._processes.watch(self._private_redis)
-            self._state.write_environment({"HERO_REDIS_URL": self.redis_url, "HERO_NODE_ID": self._node_id})
+            self._state.write_environment(
+                {"HERO_REDIS_URL": self.redis_url, "HERO_NODE_ID": self._node_id, "HERO_BOOT_ID": boot_id()}
+            )
             await self._adopt()
             await self._exits.open()
             stack.push_async_callback(self._exits.close)
@@ -147,6 +174,7 @@ class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOpera
                 await self.apply_runners(self._declared, wait=False)
             self._client = await stack.enter_async_context(self._connect_redis())
             self._processes.watch(self._keeper)
+            self._processes.watch(self._unit_jobs)
             stack.push_async_callback(self._executions.aclose)
             for name, work in (("job-keeper", self._keeper.run()), ("scheduler", self._scheduler.run())):
                 self._supervising.append(await stack.enter_async_context(_running(work, name=name)))
@@ -200,6 +228,9 @@ class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOpera
             raise RedisUnavailable("cannot use jobs: this supervisor has not been opened")
         return self._client
 
+    def _host(self) -> Host:
+        return Host(self._node_id, boot_id())
+
     async def _restart_unwell(self, runner: str) -> None:
         async with self._registry.known(runner) as stored:
             await self._instances.stop(stored.definition, reason=ExitReason.UNHEALTHY)
@@ -211,8 +242,8 @@ class Supervisor(DeclaredOperations, JobOperations, ScheduleOperations, LogOpera
     async def _key_exists(self, key: str) -> bool:
         return await self._jobs.key_exists(key)
 
-    def _queue_of(self, runner: Runner) -> str:
-        return runner.queue or Keys(self._site.namespace).work_queue(runner.id)
+    def _queue_of(self, runner: Runner, instance: int = 1) -> str:
+        return list_of(runner, instance, Keys(self._site.namespace))
 
 
 async def _wait_for_redis(client: JobClient) -> None:

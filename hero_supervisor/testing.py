@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import CommandNotExecutable, UnitExists
-from .unit import Capabilities, Property, TransientUnit, UnitStatus
+from .unit import Capabilities, Property, TransientUnit, UnitEnd, UnitStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -19,6 +19,58 @@ if TYPE_CHECKING:
     from .log_query import LogQuery
     from .ports import UnitWatcher
     from .records import ExitReason, ExitRecord, LogRecord
+
+
+class InMemoryOneShots:
+    """Keeps units that run once in memory, and runs nothing."""
+
+    def __init__(self, watchers: Sequence[UnitWatcher] = ()) -> None:
+        #: Every unit that was launched, in order.
+        self.launched: list[TransientUnit] = []
+        #: The signals that were sent: unit and number.
+        self.signals: list[tuple[str, int]] = []
+        #: How each loaded unit stands.
+        self.units: dict[str, UnitEnd] = {}
+        self._watchers = watchers
+
+    def end_with(self, unit_name: str, end: UnitEnd) -> None:
+        """Let a unit end."""
+        self.units[unit_name] = end
+        self._tell(unit_name)
+
+    async def launch(self, unit: TransientUnit) -> None:
+        """Call a unit running."""
+        if unit.name in self.units:
+            raise UnitExists(f"cannot start unit {unit.name}: it runs already", unit=unit.name)
+        self.launched.append(unit)
+        self.units[unit.name] = UnitEnd("running")
+
+    async def sub_states(self, pattern: str) -> dict[str, str]:
+        """Return the sub-states of the units whose names match a glob pattern."""
+        return {name: end.sub_state for name, end in self.units.items() if fnmatch.fnmatchcase(name, pattern)}
+
+    async def end(self, unit_name: str) -> UnitEnd:
+        """Return how a unit stands."""
+        return self.units.get(unit_name, UnitEnd("dead"))
+
+    async def signal(self, unit_name: str, number: int) -> None:
+        """Note the signal."""
+        self.signals.append((unit_name, number))
+
+    async def stop(self, unit_name: str, *, timeout_s: float) -> None:
+        """Forget a unit."""
+        _ = timeout_s
+        if self.units.pop(unit_name, None) is not None:
+            self._tell(unit_name)
+
+    async def release(self, unit_name: str, *, has_failed: bool, timeout_s: float) -> None:
+        """Forget a unit."""
+        _ = has_failed
+        await self.stop(unit_name, timeout_s=timeout_s)
+
+    def _tell(self, unit_name: str) -> None:
+        for watcher in self._watchers:
+            watcher.on_ended(unit_name)
 
 
 class InMemoryProcessManager:
@@ -35,6 +87,8 @@ class InMemoryProcessManager:
         self.done: list[tuple[str, str, object]] = []
         self._units: dict[str, UnitStatus] = {}
         self._watchers: list[UnitWatcher] = []
+        #: Units that run once.
+        self.one_shots = InMemoryOneShots(self._watchers)
 
     async def open(self) -> None:
         """Do nothing."""
@@ -58,6 +112,14 @@ class InMemoryProcessManager:
             exec_main_status=exit_status,
         )
         self._units[unit_name] = ended
+        self.tell(unit_name)
+
+    def next_run(self, unit_name: str) -> None:
+        """Let the process of a unit have ended and another one run already; ``tell`` tells of that."""
+        self._units[unit_name] = replace(self._units[unit_name], invocation_id=uuid.uuid4().hex)
+
+    def tell(self, unit_name: str) -> None:
+        """Say that the process of a unit has ended."""
         for watcher in self._watchers:
             watcher.on_ended(unit_name)
 

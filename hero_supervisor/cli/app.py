@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from hero_supervisor.errors import HeroError
 from hero_supervisor.rpc_client import DEFAULT_TIMEOUT_S, DEFAULT_URL
 
-from . import failure, job, operation, runner, service, why
+from . import failure, job, operation, queue, runner, schedule, service, why
 from .session import AsJson, Session, session_of
 
 
@@ -117,6 +117,9 @@ app.command()(why.why)
 app.add_typer(runner.app, name="runner", no_args_is_help=True)
 app.add_typer(operation.app, name="operation", no_args_is_help=True)
 app.add_typer(job.app, name="job", no_args_is_help=True)
+app.add_typer(queue.app, name="queue", no_args_is_help=True)
+app.add_typer(queue.dead, name="dead", no_args_is_help=True)
+app.add_typer(schedule.app, name="schedule", no_args_is_help=True)
 app.command()(service.rpc)
 
 

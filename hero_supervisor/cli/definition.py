@@ -49,11 +49,18 @@ def _wanted(
     ] = None,
     *,
     executor: Annotated[str | None, typer.Option(help="Use the bundled runner: python or shell.")] = None,
+    external: Annotated[
+        bool, typer.Option("--external", help="Others start its processes; only its jobs are ours.")
+    ] = False,
     env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Environment variable; repeatable.")] = None,
     label: Annotated[
         list[str] | None, typer.Option("-l", "--label", metavar="K=V", help="What verbs select by; repeatable.")
     ] = None,
     instances: Annotated[int | None, typer.Option(metavar="N", help="How many processes of it run.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="How its jobs are executed: claim, list or unit.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(metavar="N", help="Jobs that a process executes at a time.")
+    ] = None,
     cwd: Annotated[str | None, typer.Option(help="Directory it starts in.")] = None,
     user: Annotated[str | None, typer.Option(help="Account it runs under.")] = None,
     group: Annotated[str | None, typer.Option(help="Group it runs under.")] = None,
@@ -72,9 +79,12 @@ def _wanted(
         "id": id,
         "command": command,
         "executor": executor,
+        "external": external or None,
         "env": inputs.pairs_in(env or [], "variable"),
         "labels": inputs.pairs_in(label or [], "label"),
         "instances": instances,
+        "protocol": protocol,
+        "concurrency": concurrency,
         "working_directory": cwd,
         "user": user,
         "group": group,
@@ -101,7 +111,7 @@ def add(
     start: Annotated[bool, typer.Option("--start", help="Start it, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add a runner: a command of your own, or the bundled runner with --executor."""
+    """Add a runner: a command of your own, the bundled runner with --executor, or one that is --external."""
     session = session_of(ctx, as_json=as_json)
     definition = wanted.over(wanted.in_file or {})
     status = session.record("add_runner", {"runner": definition})

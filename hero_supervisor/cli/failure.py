@@ -28,6 +28,7 @@ _CODES: Final = {
     "runner-not-found": 4,
     "job-not-found": 4,
     "operation-not-found": 4,
+    "schedule-not-found": 4,
     "service-unreachable": 5,
     "permission-denied": 6,
     "job-not-ended": NOT_THERE_YET,
@@ -42,7 +43,7 @@ Exit codes:
   1    the operation failed
   2    wrong usage or invalid input
   3    the runner is not running, the job or run has not ended
-  4    no such runner, job or operation
+  4    no such runner, job, schedule or operation
   5    the service cannot be reached
   6    denied
   124  not done in time
@@ -89,6 +90,12 @@ class JobNotEnded(HeroError):
     """A job has no result yet."""
 
     kind = "job-not-ended"
+
+
+class NotSound(HeroError):
+    """Something in Redis is not as it has to be."""
+
+    kind = "not-sound"
 
 
 def exit_code_of(kind: str) -> int:

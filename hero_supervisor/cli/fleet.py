@@ -1,13 +1,13 @@
 """``herosup runner``'s verbs on many runners at once: chosen by ids, globs and labels, or all of them."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import typer
 
-from . import failure, inputs, operation, output
+from . import failure, inputs, operation
+from .confirming import confirm
 from .session import AsJson, Session, complete_runner, session_of
 from .sharing import takes
 
@@ -104,16 +104,8 @@ def remove(
     """Stop and forget runners; it asks unless each is named."""
     session = session_of(ctx, as_json=as_json)
     if not (yes or choice.names_each()):
-        _confirm(choice)
+        confirm(f"remove {choice}")
     _operate(session, {"verb": "remove", **choice.params()}, no_wait=no_wait)
-
-
-def _confirm(choice: _Choice) -> None:
-    question = f"remove {choice}"
-    if not sys.stdin.isatty():
-        raise failure.WrongUsage(f"cannot {question}: there is nobody to confirm it", hint="say it with --yes")
-    if not typer.confirm(output.visible(f"{question}?"), err=True):
-        raise failure.NotConfirmed(f"cannot {question}: it was not confirmed")
 
 
 def _operate(session: Session, params: dict[str, Any], *, no_wait: bool) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from hero_supervisor.rpc_client import RpcError
 
-from . import failure, inputs, output
+from . import failure, inputs, job_view, output
 from .session import AsJson, Session, complete_runner, session_of
 from .sharing import takes
 
@@ -21,7 +21,7 @@ _WAIT_MARGIN_S: Final = 60
 RunnerId = Annotated[
     str, typer.Argument(metavar="RUNNER", help="Id of the runner it goes to.", autocompletion=complete_runner)
 ]
-JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of a job.")]
+JobIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of jobs.")]
 Payload = Annotated[str | None, typer.Argument(metavar="PAYLOAD", help="The script; '-' reads it from standard input.")]
 File = Annotated[str | None, typer.Option(help="Read the script from this file.")]
 Executor = Annotated[str | None, typer.Option(help="What interprets the script; the runner's own if not given.")]
@@ -29,6 +29,15 @@ Timeout = Annotated[int | None, typer.Option(metavar="SECONDS", min=1, help="How
 Env = Annotated[list[str] | None, typer.Option(metavar="K=V", help="Environment variable; repeatable.")]
 Caller = Annotated[str | None, typer.Option(help="Who asks for it; handed to the script.")]
 Context = Annotated[str | None, typer.Option(help="What it belongs to; handed to the script.")]
+Priority = Annotated[int | None, typer.Option(min=0, max=9, help="From 0, the last, to 9, the first (5).")]
+Delay = Annotated[float | None, typer.Option(metavar="SECONDS", min=0, help="Not before so many seconds have passed.")]
+At = Annotated[str | None, typer.Option(metavar="TIME", help="Not before this time, like 2026-07-02T10:00.")]
+After = Annotated[list[str] | None, typer.Option(metavar="ID", help="Not before this job has ended well; repeatable.")]
+Retries = Annotated[int | None, typer.Option(min=0, help="How often to try again after an error (0).")]
+OwnId = Annotated[str | None, typer.Option(help="Its id, one of your own: the same job queued twice is queued once.")]
+Key = Annotated[str | None, typer.Option(help="Idempotency key: a second job with it is the first one.")]
+Label = Annotated[list[str] | None, typer.Option("-l", "--label", metavar="K=V", help="Label; repeatable.")]
+Group = Annotated[str | None, typer.Option(help="What it can be awaited by together with others.")]
 Wait = Annotated[
     float | None,
     typer.Option(metavar="SECONDS", min=0.1, help="How long to wait for its end (--timeout and a minute)."),
@@ -45,6 +54,15 @@ def _queued(
     env: Env = None,
     caller: Caller = None,
     context: Context = None,
+    priority: Priority = None,
+    delay: Delay = None,
+    at: At = None,
+    after: After = None,
+    retries: Retries = None,
+    id: OwnId = None,
+    key: Key = None,
+    label: Label = None,
+    group: Group = None,
 ) -> dict[str, Any]:
     """Return what both methods that queue a job take: the runner and the job."""
     given = {
@@ -53,9 +71,17 @@ def _queued(
         "caller_id": caller,
         "context_id": context,
         "env_vars": inputs.pairs_in(env or [], "variable") or None,
+        "priority": priority,
+        "delay_s": delay,
+        "run_at": None if at is None else inputs.time_from(at),
+        "prerequisites": after or None,
+        "max_retries": retries,
+        "idempotency_key": key,
+        "labels": inputs.pairs_in(label or [], "label") or None,
+        "group": group,
     }
     # The id is chosen here, so it is known even if waiting ends without an answer.
-    job = {"id": str(uuid.uuid4()), "payload": inputs.payload_from(payload, file)}
+    job = {"id": id or str(uuid.uuid4()), "payload": inputs.payload_from(payload, file)}
     return {"runner": runner, "job": job | {name: value for name, value in given.items() if value is not None}}
 
 
@@ -67,7 +93,7 @@ def run(ctx: typer.Context, params: dict[str, Any], *, wait: Wait = None, as_jso
     if wait:
         params["timeout"] = wait
     longest_wait_s = wait or params["job"].get("timeout", _JOB_TIMEOUT_S) + _WAIT_MARGIN_S
-    _show_result(session, _queue_and_wait(session, params, longest_wait_s))
+    job_view.show_result(session, _queue_and_wait(session, params, longest_wait_s))
 
 
 @app.command()
@@ -75,7 +101,7 @@ def run(ctx: typer.Context, params: dict[str, Any], *, wait: Wait = None, as_jso
 def queue(ctx: typer.Context, params: dict[str, Any], *, as_json: AsJson = False) -> None:
     """Put a script into a runner's queue and print the job's id."""
     session = session_of(ctx, as_json=as_json)
-    _show_word(session, session.text("queue_job_to_runner", params))
+    job_view.show_word(session, session.text("queue_job_to_runner", params))
 
 
 def _queue_and_wait(session: Session, params: dict[str, Any], longest_wait_s: float) -> dict[str, Any]:
@@ -92,59 +118,56 @@ def _queue_and_wait(session: Session, params: dict[str, Any], longest_wait_s: fl
 
 
 @app.command()
-def status(ctx: typer.Context, id: JobId, *, as_json: AsJson = False) -> None:
-    """Print a job's status: created, dispatched, started, finished or error."""
+def wait(
+    ctx: typer.Context,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of jobs.")] = None,
+    *,
+    group: Annotated[str | None, typer.Option(help="All jobs of this group.")] = None,
+    first: Annotated[bool, typer.Option("--first", help="Until one of them has ended.")] = False,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How long at most.")] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Wait until jobs have ended; exit 0 when all ended well, 1 when one did not, 3 when one has not ended."""
     session = session_of(ctx, as_json=as_json)
-    _show_word(session, session.text("get_job_status", {"job_id": id}))
+    if group and not ids:
+        counts = session.record("wait_for_group", {"group": group, "timeout": timeout}, extra_s=timeout)
+        job_view.show_counts(session, group, counts)
+    elif ids and not group:
+        params = {"job_ids": ids, "timeout": timeout, "first": first}
+        job_view.show_results(session, session.records("wait_for_jobs", params, extra_s=timeout), is_first_enough=first)
+    else:
+        raise failure.WrongUsage("cannot tell which jobs are meant: give ids, or --group")
 
 
 @app.command()
-def result(ctx: typer.Context, id: JobId, *, as_json: AsJson = False) -> None:
-    """Print a job's result; exit 0 when it finished, 1 when it ended with an error, 3 when it has not ended."""
+def cancel(ctx: typer.Context, ids: JobIds, *, as_json: AsJson = False) -> None:
+    """Cancel jobs: at once if they only wait; what executes one is told, and killed if need be."""
     session = session_of(ctx, as_json=as_json)
-    _show_result(session, session.record("get_job_result", {"job_id": id}))
-
-
-def _show_word(session: Session, word: str) -> None:
+    results = [session.record("cancel_job", {"job_id": id}) for id in ids]
     if session.as_json:
-        output.write_json(word)
+        output.write_json(results)
     else:
-        output.write_line(word)
+        output.write_table(("ID", "STATUS"), [(result.get("job_id"), result.get("status")) for result in results])
 
 
-def _show_result(session: Session, result: dict[str, Any]) -> None:
-    """Print a result, or raise what its status says."""
-    id, status = result.get("job_id"), result.get("status")
-    if session.as_json:
-        output.write_json(result)
-    if status not in {"finished", "error"}:
-        raise failure.JobNotEnded(f"cannot show the result of job {id}: it is {status}", job_id=id, status=status)
-    if status == "error":
-        raise failure.JobFailed(str(result.get("error") or "the job gave no reason"), job_id=id)
-    if not session.as_json:
-        output.write_result(str(result.get("result") or ""))
-
-
-@app.command("list")
-def list_(
-    ctx: typer.Context,
-    *,
-    runner: Annotated[str | None, typer.Option(help="Only of this runner.", autocompletion=complete_runner)] = None,
-    status: Annotated[str | None, typer.Option(help="Only in this status.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100,
-    as_json: AsJson = False,
-) -> None:
-    """List jobs, with their status."""
+@app.command()
+def retry(ctx: typer.Context, ids: JobIds, *, as_json: AsJson = False) -> None:
+    """Queue jobs that have ended once more."""
     session = session_of(ctx, as_json=as_json)
-    wanted = {"runner": runner, "status": status, "limit": limit}
-    jobs = session.records("list_jobs", {name: value for name, value in wanted.items() if value is not None})
-    if session.as_json:
-        output.write_json(jobs)
-    else:
-        output.write_table(("ID", "RUNNER", "EXECUTOR", "STATUS", "CREATED", "UPDATED"), [_row(job) for job in jobs])
+    for id in ids:
+        session.call("retry_job", {"job_id": id})
 
 
-def _row(job: dict[str, Any]) -> list[object]:
-    # A job without a status is listed although its record cannot be read; --json says why.
-    words = [job.get("id"), job.get("runner"), job.get("executor"), job.get("status") or "unreadable"]
-    return [*words, output.age(job.get("created_at")), output.age(job.get("updated_at"))]
+@app.command()
+def delete(ctx: typer.Context, ids: JobIds, *, as_json: AsJson = False) -> None:
+    """Forget jobs that nobody executes; jobs that wait for them are cancelled."""
+    session = session_of(ctx, as_json=as_json)
+    for id in ids:
+        session.call("delete_job", {"job_id": id})
+
+
+app.command()(job_view.status)
+app.command()(job_view.show)
+app.command()(job_view.result)
+app.command()(job_view.logs)
+app.command("list")(job_view.list_)

@@ -42,13 +42,13 @@ class Session:
             raise _unexpected(method, "an object")
         return result
 
-    def records(self, method: str, params: object = None) -> list[dict[str, Any]]:
+    def records(self, method: str, params: object = None, *, extra_s: float = 0) -> list[dict[str, Any]]:
         """Call a method that returns a list of objects.
 
         Raises:
             UnexpectedAnswer: It returned something else.
         """
-        result = self.call(method, params)
+        result = self.call(method, params, extra_s=extra_s)
         if not isinstance(result, list) or not all(isinstance(item, dict) for item in result):
             raise _unexpected(method, "a list of objects")
         return result

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from hero_supervisor.errors import Fault
 from hero_supervisor.schema import READ
@@ -95,6 +96,22 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     open_files: Annotated[int, Meta(ge=8, le=1 << 30)] | None = None
 
 
+class JobLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of one job that is a unit of its own; they count where they are less than those of its runner."""
+
+    memory_max_bytes: MemoryBytes | None = None
+    #: CPU time per time that passes; 100 is one core.
+    cpu_quota_percent: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    #: Most processes and threads.
+    tasks_max: Annotated[int, Meta(ge=1, le=4_194_304)] | None = None
+
+    def within(self, limits: Limits) -> Limits:
+        """Return the limits of a runner, lowered to these where they are higher."""
+        lowered = {name: _lower(getattr(self, name), getattr(limits, name)) for name in self.__struct_fields__}
+        highest, high = lowered["memory_max_bytes"], limits.memory_high_bytes
+        return replace(limits, **lowered, memory_high_bytes=_lower(highest, high) if high is not None else None)
+
+
 class LogRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How fast an instance may log: what comes faster is dropped by journald, which notes how much.
 
@@ -104,6 +121,10 @@ class LogRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     #: Most lines in an interval; the defaults make 1000 lines a second.
     burst: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 30_000
     interval_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 30.0
+
+
+def _lower(one: int | None, other: int | None) -> int | None:
+    return min((value for value in (one, other) if value is not None), default=None)
 
 
 def faults_in(limits: Limits) -> Iterable[Fault]:

@@ -119,7 +119,7 @@ class Changes:
         logger.warning("runner %s goes back to its old definition", after.id, extra={"runner": after.id})
         await self._done_or_tried(self._reconciler.trim(after, before), after)
         if self._registry.get(after.id).desired is Desired.RUNNING:
-            await self._done_or_tried(self._reconciler.roll(before, at_once=before.instances or 1), after)
+            await self._done_or_tried(self._reconciler.roll(before, at_once=before.processes or 1), after)
         await self._registry.replace(before)
 
     async def _done_or_tried(self, work: Coroutine[Any, Any, None], runner: Runner) -> None:

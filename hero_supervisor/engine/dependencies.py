@@ -64,6 +64,8 @@ class Dependencies:
                 hint=f"start it first: herosup runner start {other}",
                 runner=runner,
             )
+        if not self._registry.get(other).definition.has_processes:
+            return True
         units = await self._instances.look(self._registry.get(other).definition)
         is_started = all(state_of(unit) is RunnerState.RUNNING for unit in units)
         return is_started and (how is Milestone.STARTED or all(self._health.is_ready(unit.name) for unit in units))

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import UnitExists
 from hero_supervisor.records import ExitReason
+from hero_supervisor.runner import JobProtocol
 from hero_supervisor.together import together
-from hero_supervisor.unit import render
+from hero_supervisor.unit import UnitEnd, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,9 +25,9 @@ class Instances:
     """The units of all runners of one supervisor."""
 
     def __init__(
-        self, processes: ProcessManager, site: Site, exits: ExitSource, queue_of: Callable[[Runner], str]
+        self, processes: ProcessManager, site: Site, exits: ExitSource, queue_of: Callable[[Runner, int], str]
     ) -> None:
-        """Args: who runs units, what they have in common, who records ends, and which queue a runner has."""
+        """Args: who runs units, what they have in common, who records ends, and which list an instance has."""
         self._processes = processes
         self._site = site
         self._exits = exits
@@ -34,12 +35,12 @@ class Instances:
 
     def names(self, runner: Runner) -> list[str]:
         """Return the unit names of a runner's instances; that of the first when it is to have none."""
-        return [self._site.unit_name(runner.id, number) for number in range(1, max(runner.instances, 1) + 1)]
+        return [self._site.unit_name(runner.id, number) for number in range(1, max(runner.processes, 1) + 1)]
 
     def unit(self, runner: Runner, instance: int, *, burst: int | None = None) -> TransientUnit:
         """Return the unit that ``start`` would start, with the same arguments."""
         capabilities = self._processes.capabilities
-        queue = self._queue_of(runner)
+        queue = self._queue_of(runner, instance)
         return render(runner, self._site, queue=queue, instance=instance, burst=burst, capabilities=capabilities)
 
     async def start(self, runner: Runner, instance: int, *, burst: int | None = None) -> tuple[UnitStatus, bool]:
@@ -87,6 +88,19 @@ class Instances:
         """
         wanted = self.names(runner) if names is None else names
         return await together([self._stop(name, reason, timeout_s=runner.stop_timeout_s) for name in wanted])
+
+    async def stop_jobs(self, runner: Runner) -> None:
+        """Stop the units of a runner's jobs that run; ``jobs/units.py`` gives the jobs back.
+
+        Raises:
+            HeroError: As ``OneShots.stop``, for the first that could not be stopped; the others are.
+        """
+        if runner.job_protocol is not JobProtocol.UNIT:
+            return
+        units = self._processes.one_shots
+        states = await units.sub_states(self._site.job_units(runner.id))
+        running = [name for name, state in states.items() if not UnitEnd(state).is_over]
+        await together([units.stop(name, timeout_s=runner.stop_timeout_s) for name in running])
 
     async def _stop(self, name: str, reason: ExitReason, *, timeout_s: float) -> UnitStatus:
         (unit,) = await self._processes.statuses([name], pattern=name)

@@ -44,7 +44,7 @@ from .agenda import Agenda
 from .changes import Changes
 from .drain import Drains
 from .retry import left_s, next_retry
-from .status import instance_status, runner_status, waits
+from .status import instance_status, runner_status, status_without_processes, waits
 from .verdict import Verdict, verdict
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ class Reconciler:
     def status(self, stored: StoredRunner, units: Sequence[UnitStatus]) -> RunnerStatus:
         """Return the status of a runner, given what systemd says of its units."""
         runner = stored.definition.id
+        if not stored.definition.has_processes:
+            return status_without_processes(runner, stored.desired)
         instances = [
             instance_status(runner, number, unit, _next_start(stored, unit), is_ready=self._health.is_ready(unit.name))
             for number, unit in enumerate(units, start=1)
@@ -142,9 +144,9 @@ class Reconciler:
             HeroError: As ``Instances.start``, for the first that could not be started. It will be tried again.
         """
         await self._registry.forget_retries(runner.id)
-        if not runner.instances:
+        if not runner.processes:
             return await self._instances.look(runner)
-        return await together([self._attempt(runner, number) for number in range(1, runner.instances + 1)])
+        return await together([self._attempt(runner, number) for number in range(1, runner.processes + 1)])
 
     async def roll(self, runner: Runner, *, at_once: int) -> None:
         """Restart the instances of a runner, so many at a time, the next ones when those are started.
@@ -153,7 +155,7 @@ class Reconciler:
             HeroError: As ``start``, for the first that could not be restarted; later ones are left as they are.
         """
         await self.forget(runner)
-        numbers = range(1, runner.instances + 1)
+        numbers = range(1, runner.processes + 1)
         for start in range(0, len(numbers), at_once):
             await together([self._restart(runner, number) for number in numbers[start : start + at_once]])
 
@@ -169,7 +171,7 @@ class Reconciler:
             HeroError: As ``Instances.stop``.
         """
         extra = [name for name in self._instances.names(before) if name not in self._instances.names(after)]
-        if not after.instances:
+        if not after.processes:
             extra = self._instances.names(before)
         await self._instances.stop(before, extra)
         await self._registry.forget_retries(before.id, extra)
@@ -186,6 +188,7 @@ class Reconciler:
         """
         await self.forget(runner)
         await self.changes.settle(runner.id)
+        await self._instances.stop_jobs(runner)
         return await self._instances.stop(self._registry.get(runner.id).definition)
 
     async def forget(self, runner: Runner) -> None:
@@ -302,6 +305,8 @@ class Reconciler:
         runner = stored.definition
         if stored.replaces is not None or self._surplus(runner):
             return False
+        if not runner.has_processes:
+            return stored.desired is not Desired.DRAINED
         found = [states.get(name, "inactive") for name in self._instances.names(runner)]
         match stored.desired:
             case Desired.RUNNING:
@@ -315,7 +320,7 @@ class Reconciler:
 
     def _surplus(self, runner: Runner) -> list[str]:
         """Return the units of a runner beyond its instances: a change was broken off, or made while we were away."""
-        wanted = self._instances.names(runner) if runner.instances else []
+        wanted = self._instances.names(runner) if runner.processes else []
         return [name for name in self._loaded.get(runner.id, ()) if name not in wanted]
 
     # -- one runner ----------------------------------------------------------------------------------------------
@@ -326,6 +331,9 @@ class Reconciler:
             await self.changes.settle(runner.id)
             return
         await self._stop_surplus(runner)
+        if not runner.has_processes:
+            await self._drain_jobs(stored)
+            return
         match stored.desired:
             case Desired.RUNNING:
                 await self._keep_running(stored)
@@ -351,6 +359,17 @@ class Reconciler:
         elif not all(unit.main_pid for unit in left):
             self._agenda.add(runner.id, in_s=WAIT_PAUSE_S)  # there is no news of a process that begins
 
+    async def _drain_jobs(self, stored: StoredRunner) -> None:
+        """Stop a runner that drains and has no processes, when there are no units of its jobs any more."""
+        runner = stored.definition.id
+        if stored.desired is not Desired.DRAINED:
+            return
+        if await self._processes.one_shots.sub_states(self._site.job_units(runner)):
+            self._agenda.add(runner, in_s=WAIT_PAUSE_S)
+            return
+        logger.info("runner %s has drained", runner, extra={"runner": runner})
+        await self._registry.want(runner, Desired.STOPPED)
+
     async def _keep_running(self, stored: StoredRunner) -> None:
         runner = stored.definition
         units = await self._instances.look(runner)
@@ -362,7 +381,7 @@ class Reconciler:
         if not {Verdict.START, Verdict.RETRY}.isdisjoint(verdicts) and await self._must_wait(runner):
             self._agenda.add(runner.id, in_s=WAIT_PAUSE_S)
             return
-        numbered = zip(range(1, runner.instances + 1), units, verdicts, strict=False)
+        numbered = zip(range(1, runner.processes + 1), units, verdicts, strict=False)
         await together([self._see_to(runner, *each) for each in numbered])
 
     async def _note_ended(self, runner: Runner, units: Sequence[UnitStatus]) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from hero_supervisor.records import InstanceStatus, RunnerState, RunnerStatus
+from hero_supervisor.unit import UnitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hero_supervisor.state import Desired
-    from hero_supervisor.unit import UnitStatus
 
 _STATES: Final = {
     "active": RunnerState.RUNNING,
@@ -20,6 +22,8 @@ _STATES: Final = {
     "deactivating": RunnerState.STOPPING,
     "failed": RunnerState.FAILED,
 }
+#: By what is wanted of a runner that has no processes.
+_WITHOUT_PROCESSES: Final = {"running": RunnerState.RUNNING, "drained": RunnerState.STOPPING}
 #: The first of these that an instance is in is what the runner is in.
 _WORST_FIRST: Final = (
     RunnerState.FAILED,
@@ -71,6 +75,14 @@ def instance_status(
         exit_status=unit.exec_main_status if unit.exec_main_code else None,
         next_start=next_start,
     )
+
+
+def status_without_processes(runner: str, desired: Desired) -> RunnerStatus:
+    """Return the status of a runner whose jobs are units: it runs when it takes jobs, and stops while it drains."""
+    status = _WITHOUT_PROCESSES.get(desired.value, RunnerState.STOPPED)
+    unit = UnitStatus("", active_state="active" if status is RunnerState.RUNNING else "inactive")
+    fields = msgspec.structs.asdict(instance_status(runner, 0, unit)) | {"status": status}
+    return RunnerStatus(**fields, desired=desired.value, instances=())
 
 
 def runner_status(desired: Desired, instances: Sequence[InstanceStatus]) -> RunnerStatus:

@@ -1,7 +1,12 @@
 """Jobs of runners whose processes claim them: recovered when a process is no more, and stopped when they must be.
 
 A holder is one run of a unit, known by its invocation id; it is over when systemd has another one, or none, and all its
-processes have ended. Nobody decides by the clock that a process is dead.
+processes have ended. Nobody decides by the clock that such a process is dead.
+
+Of the processes of external runners, and of those that do not say which unit they are, no systemd tells us anything.
+They are over when they are silent for ``SILENT_S``, and for ``DOUBT_S`` more while we look: after an outage of Redis
+all are. One that lives all the same learns with its next word to Redis that it is taken for dead; that is also how
+they are made to end.
 
 A job that is to stop has been told so through its holder (``cancel.lua``). If it has not ended after ``STOP_GRACE_S``
 the whole unit is killed, and what else it had goes to others without being counted as a crash.
@@ -10,16 +15,15 @@ the whole unit is killed, and what else it had goes to others without being coun
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import Conflict, HeroError, JobNotFound
-from hero_supervisor.records import ExitReason
 
-from .death import REBOOT, death_of, is_over
+from .death import DISOBEDIENT, REBOOT, SILENT, death_of, is_over
 from .execution import OVERDUE_GRACE_S, STOP_GRACE_S
+from .stopping import kill_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
     from hero_supervisor.client import JobClient
     from hero_supervisor.ports import ExitSource, ProcessManager
     from hero_supervisor.queue.claims import HolderRecord
-    from hero_supervisor.queue.ledger import QueueLook
+    from hero_supervisor.queue.ledger import Death, QueueLook
     from hero_supervisor.state import StoredRunner
 
     from .execution import Host
@@ -36,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds until a unit is looked at again whose processes are being ended: systemd does not tell when they are.
 ENDING_PAUSE_S: Final = 0.02
+#: Seconds that a silent process is looked at before it is taken for dead.
+DOUBT_S: Final = 10.0
 
 
 class ClaimedJobs:
@@ -51,25 +57,30 @@ class ClaimedJobs:
         self._host = host
         #: By runner and job, since when it is being stopped, as far as we have seen.
         self._stopping: dict[str, dict[str, float]] = {}
+        #: By runner and holder that nobody watches, since when it is silent, as far as we have seen.
+        self._silent: dict[str, dict[str, float]] = {}
 
     async def look(self, stored: StoredRunner) -> float | None:
         """Recover from holders that are no more, and stop jobs that are late or not wanted."""
         runner = stored.definition.id
         look = await self._jobs().ledger.look(runner, grace_s=OVERDUE_GRACE_S)
-        pauses = [await self._see_to(stored, holder, record) for holder, record in self._own(look)]
+        pauses = [await self.see_to(stored, holder, record) for holder, record in self._own(look)]
+        pauses.append(await self._recover_silent(stored, look))
         for job_id in look.overdue:
             with suppress(JobNotFound, Conflict):
                 await self._jobs().stop_overdue(job_id)
-        pauses.append(await self._stop(runner, look))
+        pauses.append(await self._stop(stored, look))
         return min((pause for pause in pauses if pause is not None), default=None)
 
     async def aclose(self) -> None:
         """Do nothing."""
 
     def _own(self, look: QueueLook) -> Iterable[tuple[str, HolderRecord]]:
-        return [(holder, record) for holder, record in look.holders.items() if record.node == self._host().node]
+        # One without a unit is the supervisor itself (``units.py``).
+        own = self._host().node
+        return [(holder, record) for holder, record in look.holders.items() if record.node == own and record.unit]
 
-    async def _see_to(self, stored: StoredRunner, holder: str, record: HolderRecord) -> float | None:
+    async def see_to(self, stored: StoredRunner, holder: str, record: HolderRecord) -> float | None:
         """Recover from a holder if it is no more."""
         unit = await self._processes.status(record.unit)
         over = is_over(unit, holder)
@@ -77,33 +88,53 @@ class ClaimedJobs:
             return ENDING_PAUSE_S if over is None else None
         cause = self._exits.cause(holder)
         death = death_of(unit, holder, desired=stored.desired, cause=cause)
-        if record.boot_id != self._host().boot_id:
+        if record.boot_id not in {"", self._host().boot_id}:
             death = REBOOT
-        outcomes = await self._jobs().ledger.recover(stored.definition.id, holder, death)
-        for job_id, status in outcomes.items():
-            extra = {"runner": stored.definition.id, "job_id": job_id, "unit": record.unit}
-            logger.warning("job %s is '%s' now: %s", job_id, status, death.text, extra=extra)
+        await self._recover(stored.definition.id, holder, death)
         return None
 
-    async def _stop(self, runner: str, look: QueueLook) -> float | None:
+    async def _recover_silent(self, stored: StoredRunner, look: QueueLook) -> float | None:
+        """Recover from holders that are silent and that nobody watches; return when the next one's time is over."""
+        now_s, runner = time.monotonic(), stored.definition.id
+        known = self._silent.get(runner, {})
+        unwatched = [holder for holder in look.silent if _is_unwatched(stored, look.holders.get(holder))]
+        self._silent[runner] = silent = {holder: known.get(holder, now_s) for holder in unwatched}
+        for holder, since_s in silent.items():
+            if now_s - since_s >= DOUBT_S:
+                await self._recover(runner, holder, SILENT)
+        left_s = [since_s + DOUBT_S - now_s for since_s in silent.values()]
+        return min((pause_s for pause_s in left_s if pause_s > 0), default=None)
+
+    async def _recover(self, runner: str, holder: str, death: Death) -> None:
+        outcomes = await self._jobs().ledger.recover(runner, holder, death)
+        for job_id, status in outcomes.items():
+            extra = {"runner": runner, "job_id": job_id}
+            logger.warning("job %s is '%s' now: %s", job_id, status, death.text, extra=extra)
+
+    async def _stop(self, stored: StoredRunner, look: QueueLook) -> float | None:
         """Kill the units of jobs that do not stop by themselves; return when the next one's time is over."""
-        now_s = time.monotonic()
+        now_s, runner = time.monotonic(), stored.definition.id
         known = self._stopping.get(runner, {})
         stopping = {job_id: known.get(job_id, now_s) for job_id in (*look.overdue, *look.stopping)}
         self._stopping[runner] = stopping
         for job_id, since_s in stopping.items():
             if now_s - since_s >= STOP_GRACE_S:
-                await self._kill_holder_of(job_id, look)
+                await self._kill_holder_of(stored, job_id, look)
         left_s = [since_s + STOP_GRACE_S - now_s for since_s in stopping.values()]
         return min((pause_s for pause_s in left_s if pause_s > 0), default=None)
 
-    async def _kill_holder_of(self, job_id: str, look: QueueLook) -> None:
+    async def _kill_holder_of(self, stored: StoredRunner, job_id: str, look: QueueLook) -> None:
         with suppress(HeroError):  # the next sweep tries again
             holder = (await self._jobs().get_job_state(job_id)).holder
             record = look.holders.get(holder)
+            if _is_unwatched(stored, record):
+                await self._recover(stored.definition.id, holder, DISOBEDIENT)
+                return
             if record is None or record.node != self._host().node:
                 return
-            extra = {"job_id": job_id, "unit": record.unit}
-            logger.warning("killing unit %s: job %s does not stop", record.unit, job_id, extra=extra)
-            await self._exits.expect(record.unit, holder, ExitReason.REPLACED)
-            await self._processes.kill(record.unit, signal=signal.SIGKILL)
+            await kill_unit(self._processes, self._exits, record.unit, holder, job_id=job_id)
+
+
+def _is_unwatched(stored: StoredRunner, record: HolderRecord | None) -> bool:
+    """Whether a holder is one that no supervisor watches through systemd."""
+    return record is not None and (stored.definition.external or not (record.node and record.unit))

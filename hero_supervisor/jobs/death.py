@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from hero_supervisor.unit import UnitStatus
 
 REBOOT: Final = Death("reboot", "its host was restarted", is_counted=False)
+#: Nobody here knows more of a process than that it is silent, or did not do what it was told.
+SILENT: Final = Death("lease-lost", "its runner gave no sign of life for 30 s", is_counted=True)
+DISOBEDIENT: Final = Death("lease-lost", "its runner did not stop another job in time", is_counted=False)
 #: The process is not the unit's any more, and systemd does not know how it ended.
 UNKNOWN: Final = Death("exit", "its runner ended", is_counted=True)
 _REPLACED: Final = {

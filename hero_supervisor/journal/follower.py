@@ -55,10 +55,10 @@ _MAX_ROUTES: Final = 1_000
 class LogFollower:
     """Feeds subscriptions while there are any."""
 
-    def __init__(self, reader: JournalReader, *, slice_name: str) -> None:
+    def __init__(self, reader: JournalReader, *, slice_name: str, job_slice_name: str | None = None) -> None:
         """Args: how to read the journal; and the slice whose units may be followed."""
         self._reader = reader
-        self._slice_name = slice_name
+        self._slice_names = [slice_name] if job_slice_name is None else [slice_name, job_slice_name]
         self._subscriptions: set[Subscription] = set()
         self._routes: dict[str, tuple[Subscription, ...]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -162,11 +162,12 @@ class LogFollower:
         return [self._reader.program, *process.OPTIONS, "--follow", begin, *self._matches()]
 
     def _matches(self) -> list[str]:
-        if self._reader.user:
-            own = f"_SYSTEMD_USER_SLICE={self._slice_name}"
-            return [own, "+", "_SYSTEMD_USER_UNIT=init.scope", "+", f"OBJECT{own}", "_UID=0"]
-        own = f"_SYSTEMD_SLICE={self._slice_name}"
-        return [own, "+", "_PID=1", "+", f"OBJECT{own}", "_UID=0"]
+        """Return what any entry of a unit of ours has: of its processes, and of the manager, journald or root."""
+        field = "_SYSTEMD_USER_SLICE" if self._reader.user else "_SYSTEMD_SLICE"
+        manager = "_SYSTEMD_USER_UNIT=init.scope" if self._reader.user else "_PID=1"
+        own = [f"{field}={name}" for name in self._slice_names]
+        terms = [*([each] for each in own), [manager], *([f"OBJECT{each}", "_UID=0"] for each in own)]
+        return [word for term in terms for word in ("+", *term)][1:]
 
     def _deliver(self, entry: Mapping[str, bytes]) -> None:
         cursor = entry.get("__CURSOR", b"").decode(errors="replace")

@@ -30,10 +30,19 @@ PAGE_LINES: Final = 2_000
 class JournalSource:
     """The log of one supervisor's runners."""
 
-    def __init__(self, *, slice_name: str, user: bool = False, program: str = "journalctl") -> None:
-        """Args: the slice that the runners are in; whose units they are; and the program to run, found on PATH."""
+    def __init__(
+        self, *, slice_name: str, job_slice_name: str | None = None, user: bool = False, program: str = "journalctl"
+    ) -> None:
+        """Prepare.
+
+        Args:
+            slice_name: The slice that the runners are in.
+            job_slice_name: The one that jobs are in that are units of their own.
+            user: Whose units they are.
+            program: The program to run, found on PATH.
+        """
         self._reader = JournalReader(user=user, program=program)
-        self._follower = LogFollower(self._reader, slice_name=slice_name)
+        self._follower = LogFollower(self._reader, slice_name=slice_name, job_slice_name=job_slice_name)
 
     async def read(self, query: LogQuery) -> list[LogRecord]:
         """Return log records, oldest first; see ``JournalReader.read``."""

@@ -9,6 +9,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from hero_supervisor.engine.plan import plan
+from hero_supervisor.errors import Conflict, Fault, InvalidRunner
 from hero_supervisor.records import RenderedProperty, RenderedUnit, RunnerPlan, RunnerStatus
 from hero_supervisor.runner import Runner, RunnerId
 from hero_supervisor.unit import systemd_run_line, unsayable
@@ -42,7 +43,10 @@ class ChangeOperations(LifecycleOperations):
         Raises:
             InvalidRunner: The definition has faults, or cannot be carried out here; all are listed.
         """
-        unit = self._instances.unit(await self._checked(runner), instance)
+        checked = await self._checked(runner)
+        if checked.external:
+            raise InvalidRunner([Fault("external", "makes no unit: its processes are started by others")])
+        unit = self._instances.unit(checked, instance)
         return RenderedUnit(
             name=unit.name,
             properties=tuple(
@@ -62,13 +66,18 @@ class ChangeOperations(LifecycleOperations):
 
         Raises:
             RunnerNotFound: No runner has this id.
+            Conflict: It is external: its processes are started by others.
             UnitFailed: A new instance could not be started; it is tried again.
             OperationTimeout: An instance was not ready, or not stopped, in time.
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        async with self._registry.known(runner):
+        async with self._registry.known(runner) as stored:
+            if stored.definition.external:
+                text = f"cannot scale runner '{runner}': it is external, its processes are started by others"
+                raise Conflict(text, runner=runner)
             await self._reconciler.changes.settle(runner)  # it may lead back to another definition
             await self._reconciler.changes.make(replace(self._registry.get(runner).definition, instances=instances))
+            self._keeper.look_at(runner)
         return await self.get_runner_status(runner)
 
     async def plan_runner(self, runner: Runner) -> RunnerPlan:

@@ -9,7 +9,7 @@ from msgspec import Meta
 from hero_supervisor.records import ExitRecord
 from hero_supervisor.runner import RunnerId
 
-from .jobs import Limit
+from .job_views import Limit
 from .parts import Parts
 
 Instance = Annotated[int, Meta(ge=1, description="Which of a runner's instances, from 1.")]

@@ -18,10 +18,10 @@ from hero_supervisor import schema
 from hero_supervisor.definition.restart import PositiveSeconds
 from hero_supervisor.engine.drain import drain_signal
 from hero_supervisor.engine.order import cycle_faults
-from hero_supervisor.errors import Conflict, Fault, InvalidInput, InvalidRunner, OperationTimeout
+from hero_supervisor.errors import Conflict, Fault, InvalidInput, InvalidRunner, OperationTimeout, RunnerExists
 from hero_supervisor.reachability import reach_faults
 from hero_supervisor.records import ExitReason, RunnerStatus
-from hero_supervisor.runner import Runner, RunnerId
+from hero_supervisor.runner import JobProtocol, Runner, RunnerId
 from hero_supervisor.state import Desired, StoredRunner
 from hero_supervisor.unit import faults_on
 
@@ -29,6 +29,7 @@ from .parts import Parts
 
 logger = logging.getLogger(__name__)
 
+QueueName = Annotated[str, Meta(min_length=1, max_length=200, description="Name of a Redis list.")]
 AtOnce = Annotated[int, Meta(ge=1, le=64, description="Number of instances, from 1 to 64.")]
 
 
@@ -50,6 +51,26 @@ class LifecycleOperations(Parts):
             HeroError: As ``start_runner``, with ``autostart``. The runner is added all the same.
         """
         return await self._add(await self._checked(runner), is_declared=False)
+
+    async def register_runner(self, runner: RunnerId, queue: QueueName | None = None) -> None:
+        """Make a runner known whose processes are started by others, and give it jobs from now on.
+
+        One that is known already, and takes ids from this list, stays as it is: so it may register at each start.
+
+        Args:
+            runner: Its id.
+            queue: The Redis list it takes ids from; ``{namespace}:q:work:type:{id}`` when not given.
+
+        Raises:
+            InvalidRunner: The name of the list has faults.
+            RunnerExists: A runner of this id takes ids from another list.
+        """
+        wanted = await self._checked(Runner(id=runner, queue=queue, external=True, autostart=True))
+        if runner not in self._registry:
+            await self._add(wanted, is_declared=False)
+        elif self._queue_of(self._registry.get(runner).definition) != self._queue_of(wanted):
+            text = f"cannot register runner '{runner}': one of this id takes its jobs from another list"
+            raise RunnerExists(text, hint=f"remove it first: herosup runner remove {runner}", runner=runner)
 
     async def remove_runner(self, runner: RunnerId) -> None:
         """Stop a runner and forget it. Its queue and its jobs stay.
@@ -121,11 +142,13 @@ class LifecycleOperations(Parts):
             SystemdUnavailable: The systemd manager cannot be reached.
         """
         async with self._registry.known(runner) as stored:
-            drain_signal(stored.definition)
+            if stored.definition.job_protocol is not JobProtocol.UNIT:
+                drain_signal(stored.definition)
             await self._registry.want(runner, Desired.DRAINED)
             await self._reconciler.forget(stored.definition)
         logger.info("draining runner %s", runner, extra={"runner": runner})
         self._reconciler.look_at(runner)
+        self._keeper.look_at(runner)
         try:
             async with asyncio.timeout(timeout):
                 await self._drained(runner)
@@ -233,6 +256,8 @@ class LifecycleOperations(Parts):
         """Yield what is wrong with a valid runner on this machine, among the runners that are here."""
         after = {id: tuple(self._registry.get(id).definition.after) for id in self._registry}
         yield from cycle_faults(runner.id, after | {runner.id: tuple(runner.after)})
+        if runner.external:
+            return
         yield from faults_on(runner, self._site, self._processes.capabilities)
         yield from reach_faults(runner, self._site, self._processes.capabilities)
 
@@ -248,6 +273,7 @@ class LifecycleOperations(Parts):
     async def _stop(self, stored: StoredRunner) -> RunnerStatus:
         runner = stored.definition
         await self._registry.want(runner.id, Desired.STOPPED)
+        self._keeper.look_at(runner.id)
         units = await self._reconciler.stop(runner)
         self._keeper.look_at(runner.id)
         logger.info("stopped runner %s", runner.id, extra={"runner": runner.id})

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from hero_supervisor.engine.reconcile import Reconciler
     from hero_supervisor.engine.registry import Registry
     from hero_supervisor.engine.stats import StatsReader
+    from hero_supervisor.jobs.demand import DemandKeeper
     from hero_supervisor.jobs.keeper import JobKeeper
+    from hero_supervisor.jobs.rates import Rates
     from hero_supervisor.jobs.scheduler import Scheduler
     from hero_supervisor.ports import ExitSource, LogSource, ProcessManager
     from hero_supervisor.runner import Runner
@@ -37,6 +39,8 @@ class Parts(ABC):
     _stats: StatsReader
     _keeper: JobKeeper
     _scheduler: Scheduler
+    _demand: DemandKeeper
+    _rates: Rates
 
     @property
     @abstractmethod

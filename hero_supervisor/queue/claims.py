@@ -37,11 +37,13 @@ ERROR: Final = "error"
 FAILED: Final = "failed"
 #: It was not executed, or not to its end: another is to take it.
 RELEASED: Final = "released"
+#: Whoever executed it ended by its doing: it is tried again, or not, as the job's crash policy says.
+CRASHED: Final = "crashed"
 
 #: What a holder reads of a job.
 CLAIM_FIELDS: Final = (
     *("id", "caller_id", "context_id", "payload", "runner", "executor", "timeout", "env_vars", "created_at"),
-    *("soft_timeout", "labels"),
+    *("soft_timeout", "labels", "limits"),
 )
 
 
@@ -56,6 +58,8 @@ class HolderRecord(msgspec.Struct, frozen=True, kw_only=True):
     #: Id of the boot of its host.
     boot_id: str = ""
     pid: int = 0
+    #: The list that it takes ids from, if it does not claim jobs.
+    queue: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,12 @@ class Ended:
 
     job_id: str
     attempt: int
-    #: ``FINISHED``, ``ERROR``, ``FAILED`` or ``RELEASED``.
+    #: ``FINISHED``, ``ERROR``, ``FAILED``, ``RELEASED`` or ``CRASHED``.
     outcome: str
     #: Output or error; at most ``MAX_RESULT_BYTES`` bytes of UTF-8.
     text: str = ""
+    #: Why it ended otherwise than well, in a word of letters and dashes; '' for what the outcome says.
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +143,7 @@ class Claims:
             HolderFenced: This holder was taken for dead.
         """
         arguments: Iterable[Argument] = chain.from_iterable(
-            (_raw(each.job_id), each.attempt, each.outcome, readable(each.text)) for each in ended
+            (_raw(each.job_id), each.attempt, f"{each.outcome}:{each.reason}", readable(each.text)) for each in ended
         )
         if is_again:
             self._word = uuid.uuid4().hex

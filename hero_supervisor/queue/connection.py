@@ -94,12 +94,13 @@ class RedisServer:
         """Return a client for one blocking command at a time."""
         return self._client(max_connections=1)
 
-    def tracking(self, prefix: str) -> Redis:
+    def tracking(self, *prefixes: str) -> Redis:
         """Return a client that a subscription to ``INVALIDATIONS`` tells of changed keys.
 
         Args:
-            prefix: What the names of the keys begin with.
+            prefixes: What the names of the keys begin with; none of them begins with another one.
         """
+        words = [word for prefix in prefixes for word in ("PREFIX", prefix)]
 
         async def track(connection: Connection) -> None:
             # Redis may redirect a connection's invalidations to itself. So what is tracked and who is told live
@@ -107,7 +108,7 @@ class RedisServer:
             await connection.on_connect()
             await connection.send_command("CLIENT", "ID")
             own_id = await connection.read_response()
-            await connection.send_command("CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "BCAST", "PREFIX", prefix)
+            await connection.send_command("CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "BCAST", *words)
             await connection.read_response()
 
         return self._client(max_connections=1, redis_connect_func=track)

@@ -9,12 +9,14 @@ key                                   type    content
                                               clients and runners, read by anyone. Removed some time after its end.
 ``{ns}:q:work:type:{runner}``         list    ids of jobs for a runner that takes them with BLPOP, next one on the
                                               left. What foreign clients push there is taken into the queue.
+                                              Further instances have ``…:inst:N``, with N from 2.
 ``{ns}:q:reply:{id}``                 list    one element, the result or error of a job that a foreign client has
                                               pushed. For that client. Expires after an hour.
 ``{ns}:queues``                       set     names of all runners that ever had a job, a process or a setting
 ``{ns}:dependents:{id}``              set     ids of jobs that wait for the end of this one
 ``{ns}:group:{name}``                 hash    how many jobs of a group are open, finished, error, cancelled.
                                               Expires a week after its last job has ended.
+``…:set-aside``                       any     what a key of another type held: ``check_integrity`` renamed it
 ``{ns}:probe``                        none    never exists; a push that needs it to exist changes nothing and
                                               tells whether writes are allowed
 ====================================  ======  ==================================================================
@@ -71,9 +73,14 @@ class Keys:
         """Return the id in the name of a job hash; undecodable bytes become U+FFFD, which no id contains."""
         return key.decode(errors="replace").removeprefix(self.job_prefix)
 
-    def work_queue(self, runner_id: str) -> str:
-        """Return the default list of a runner that takes ids with BLPOP."""
-        return f"{self.namespace}:q:work:type:{runner_id}"
+    def work_queue(self, runner_id: str, instance: int = 1) -> str:
+        """Return the default list of an instance of a runner that takes ids with BLPOP."""
+        return f"{self.work_queue_prefix}{runner_id}" + (f":inst:{instance}" if instance > 1 else "")
+
+    @property
+    def work_queue_prefix(self) -> str:
+        """What the names of all default lists begin with."""
+        return f"{self.namespace}:q:work:type:"
 
     def reply_queue(self, job_id: str) -> str:
         """Return the list on which a runner may announce the end of a job."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -13,9 +13,13 @@ from hero_supervisor.job import JobStatus
 from .claims import HolderRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from .store import JobStore
+
+
+#: Seconds without a sign of life after which a process is silent; they are to give one every five.
+SILENT_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,20 @@ class QueueLook:
     due_at: datetime | None
     #: How many have been queued since the beginning.
     queued: int
+    #: Processes that have given no sign of life for ``SILENT_S``.
+    silent: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListPlace:
+    """A list of ids, and the process that takes from it."""
+
+    #: Name of the list.
+    name: str
+    #: Name of the process, the same for each of its runs.
+    holder: str
+    #: What is kept of it with its name.
+    record: HolderRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +62,22 @@ class Settlement:
     ended: tuple[str, ...]
     #: Its process had them and does not execute them any more: others may take them.
     lost: tuple[str, ...]
+    #: It has taken them from the list; and those of them that are to be stopped are also in ``stopping``.
     executing: tuple[str, ...]
+    #: All that are in the list or were taken from it.
+    held: tuple[str, ...]
+    stopping: tuple[str, ...]
+    #: When there will be more, if that is known.
+    again_at: datetime | None
+    #: How many ids in the list were not looked at: there were too many for one call.
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
     """Why a process is no more."""
 
-    #: In a word: see ``ExitReason``, and ``reboot``, ``dropped``.
+    #: In a word: see ``ExitReason``, and ``reboot``, ``dropped``, ``lease-lost``.
     reason: str
     #: As a sentence that begins with "its".
     text: str
@@ -72,8 +98,8 @@ class Ledger:
             runner: Whose queue.
             grace_s: Seconds after its deadline that make a job overdue.
         """
-        holders, overdue, stopping, pending, taken, oldest, due, queued = await self._scripts.run(
-            "look", runner, round(grace_s * 1000)
+        holders, overdue, stopping, pending, taken, oldest, due, queued, silent = await self._scripts.run(
+            "look", runner, round(grace_s * 1000), round(SILENT_S * 1000)
         )
         return QueueLook(
             holders={_text(key): _record(value) for key, value in zip(holders[::2], holders[1::2], strict=True)},
@@ -84,6 +110,7 @@ class Ledger:
             oldest_at=_moment(oldest),
             due_at=_moment(due),
             queued=queued,
+            silent=tuple(map(_text, silent)),
         )
 
     async def recover(self, runner: str, holder: str, death: Death) -> dict[str, JobStatus]:
@@ -97,37 +124,52 @@ class Ledger:
             _text(job_id): JobStatus(_text(status)) for job_id, status in zip(answer[::2], answer[1::2], strict=True)
         }
 
-    async def dispatch(
-        self, runner: str, holder: str, queue: str, *, most: int
-    ) -> tuple[tuple[str, ...], float | None]:
-        """Put jobs into the list of a holder that takes ids with BLPOP.
+    async def settle(
+        self,
+        runner: str,
+        place: ListPlace,
+        *,
+        run: str,
+        executes: int | None,
+        window: int,
+        death: Death,
+        over: Iterable[str] = (),
+    ) -> Settlement:
+        """See what has become of the jobs of a process that takes ids with BLPOP, and put further ones into its list.
+
+        What others have pushed there is taken into the queue.
 
         Args:
             runner: Whose queue.
-            holder: Name of the holder, the same for each run of it.
-            queue: The list.
-            most: How many jobs it may have, in the list and out of it.
+            place: The list, and who takes from it.
+            run: Id of the run of the process that is under way; '' when none is.
+            executes: How many jobs it executes at a time; ``None`` when several processes share the list.
+            window: How many jobs it may have, in the list and out of it, or in a shared list. 0 also takes back what is
+                in the list.
+            death: Why its last run ended.
+            over: Jobs that a run had which is over.
+        """
+        known = msgspec.json.encode(place.record)
+        reasons = (death.reason, death.text, int(death.is_counted))
+        head = (place.holder, place.name, known, run, "" if executes is None else executes, window)
+        answer = await self._scripts.run("settle", runner, *head, *reasons, *over)
+        ended, lost, executing, held, stopping = (tuple(map(_text, ids)) for ids in answer[:5])
+        return Settlement(ended, lost, executing, held, stopping, _moment(answer[5]), answer[6])
+
+    async def notice(self, runner: str, place: ListPlace, job_ids: Iterable[str], *, is_only: bool) -> int:
+        """Enter jobs that others have pushed and that a process took before they were seen in its list.
+
+        Args:
+            runner: Whose queue.
+            place: The list, and who takes from it.
+            job_ids: Jobs whose hashes have changed; those that are ours, or not begun, are left alone.
+            is_only: Whether a job that names no runner can only be one of this queue.
 
         Returns:
-            The ids, and when there will be more, in seconds since the epoch, if that is known.
+            How many were entered.
         """
-        ids, again = await self._scripts.run("dispatch", runner, holder, queue, most)
-        return tuple(map(_text, ids)), None if again is None else int(again) / 1000
-
-    async def settle(self, runner: str, holder: str, queue: str, *, executes: int, death: Death) -> Settlement:
-        """See what has become of the jobs of a holder that takes ids with BLPOP, and of what others pushed there.
-
-        Args:
-            runner: Whose queue.
-            holder: Name of the holder.
-            queue: The list.
-            executes: How many jobs it executes at a time; 0 when it does not run.
-            death: Why jobs beyond those are not executed any more.
-        """
-        reasons = (death.reason, death.text, int(death.is_counted))
-        answer = await self._scripts.run("settle", runner, holder, queue, executes, *reasons)
-        ended, lost, executing = (tuple(map(_text, ids)) for ids in answer)
-        return Settlement(ended, lost, executing)
+        entered: int = await self._scripts.run("notice", runner, place.holder, place.name, int(is_only), *job_ids)
+        return entered
 
     async def adopt(self, runner: str, queue: str, *, most: int = 1000) -> int:
         """Take into a queue what foreign clients have pushed to a list, and return how much is left there."""

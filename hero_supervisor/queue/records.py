@@ -26,6 +26,7 @@ The rest is ours. Times are in milliseconds since the epoch.
 ``failures``, ``crashes``             how many attempts ended with an error, or with the end of the runner
 ``holder``                            who has it, or is to take it: a process, see ``queue/keys.py``
 ``list``                              the list in which it was put for its holder
+``run``                               which run of that process was first seen to have it
 ``place``                             where it stands among the pending ones of its queue
 ``due``                               when it may be executed
 ``unmet``                             how many jobs it waits for
@@ -101,6 +102,7 @@ FIELD_LIMITS: Final = {
     "group": _NAME_LIMIT,
     "prerequisites": MAX_PREREQUISITES * 132,
     "labels": 64 * 256,
+    "limits": 256,
     **dict.fromkeys(("attempt", "failures", "crashes", "due", "queued_at", "started_at", "ended_at"), _WORD_LIMIT),
     "holder": _NAME_LIMIT,
     "reason": _WORD_LIMIT,
@@ -110,12 +112,14 @@ FIELD_LIMITS: Final = {
 _OPTIONS: Final = Job.__struct_fields__[Job.__struct_fields__.index("priority") :]
 _USUAL: Final = {name: getattr(Job(payload=""), name) for name in _OPTIONS}
 #: Fields that are stored as JSON.
-_JSON: Final = frozenset({"env_vars", "signatures", "prerequisites", "labels"})
+_JSON: Final = frozenset({"env_vars", "signatures", "prerequisites", "labels", "limits"})
 #: Fields that are stored as decimal numbers.
 _NUMBERS: Final = frozenset({
     *("timeout", "priority", "delay_s", "max_retries", "retry_delay_s", "retry_max_delay_s", "max_crashes"),
     *("soft_timeout", "result_ttl_s"),
 })  # fmt: skip
+#: All that JSON has for the numbers that options may be, as in 0.30000000000000004 and 1e-05.
+_NUMBER: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,20})?(e-?[0-9]{1,3})?")
 JOB_FIELDS: Final = (
     *("id", "caller_id", "context_id", "payload", "runner", "executor", "timeout", "env_vars"),
     *("created_at", "updated_at", "signatures"),
@@ -346,9 +350,9 @@ def corrupt(job_id: str, field: str, reason: str) -> CorruptRecord:
 
 def _decoded(raw: _Record, name: str, text: str) -> object:
     if name in _NUMBERS:
-        if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", text):
+        if not _NUMBER.fullmatch(text):
             raise raw.corrupt(name, "is not a number")
-        return float(text) if "." in text else int(text)
+        return int(text) if text.isdigit() else float(text)
     if name in _JSON:
         value = raw.json(name)
         empty: object = {} if name in {"env_vars", "labels"} else []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from hero_supervisor.errors import Conflict, HeroError, JobExists, JobNotFound, QueueFull
+from hero_supervisor.errors import Conflict, CorruptRecord, HeroError, JobExists, JobNotFound, QueueFull
 
 from . import records
 from .records import FIELD_LIMITS, JOB_FIELDS, RESULT_FIELDS, STATE_FIELDS, SUMMARY_FIELDS
@@ -73,7 +73,8 @@ class JobStore:
 
         Returns:
             For each job its id, or that of the job with its idempotency key; or why it was not accepted:
-            ``JobExists``: another job has its id; ``QueueFull``; ``JobNotFound``: a prerequisite does not exist.
+            ``JobExists``: another job has its id; ``QueueFull``, also for a prerequisite that 10,000 jobs wait for;
+            ``JobNotFound``: a prerequisite does not exist; ``CorruptRecord``: a key has another type.
 
         Raises:
             InvalidJob: The signatures of one are too large; none is stored then.
@@ -268,6 +269,12 @@ def _answer(job: Job, answer: bytes, job_id: bytes) -> str | HeroError:
             return QueueFull(text, hint="try again later", job_id=job.id, runner=job.runner)
         case b"no-prerequisite":
             return JobNotFound(f"cannot queue job '{job.id}': its prerequisite '{found}' does not exist", job_id=found)
+        case b"busy":
+            text = f"cannot queue job '{job.id}': as many jobs as may wait for '{found}' already"
+            return QueueFull(text, hint="try again when some have ended", job_id=job.id, runner=job.runner)
+        case b"corrupt":
+            text = f"cannot queue job '{job.id}': the record of its {found} is of another type"
+            return CorruptRecord(text, hint="check_integrity mends groups", job_id=job.id)
         case _:
             return JobExists(f"cannot store job '{found}': another job has this id", job_id=found)
 

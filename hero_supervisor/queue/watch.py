@@ -19,13 +19,12 @@ to foreign clients, and thousands of keys cost milliseconds per call); one subsc
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, suppress
 from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import HeroError, OperationTimeout, RedisUnavailable
 
-from .connection import INVALIDATIONS
+from .changes import follow_changes
 from .store import RESULTS_PER_READ
 
 if TYPE_CHECKING:
@@ -42,9 +41,6 @@ if TYPE_CHECKING:
 SWEEP_S: Final = 1.0
 #: Sweeps without a waiter after which everything is put away.
 IDLE_SWEEPS: Final = 10
-#: Longest pause of the listener between two attempts to subscribe, in seconds.
-MAX_PAUSE_S: Final = 2.0
-FIRST_PAUSE_S: Final = 0.05
 #: Seconds that a waiter whose time is up spends on finding out how its job stands.
 LAST_LOOK_S: Final = 1.0
 
@@ -162,27 +158,11 @@ class JobWatcher:
                     part.cancel()
 
     async def _listen(self) -> None:
-        client = self._server.tracking(self._store.keys.job_prefix)
-        pause_s = FIRST_PAUSE_S
-        async with aclosing(client):
-            while True:
-                with suppress(HeroError), self._server.errors():
-                    async with client.pubsub() as subscription:
-                        async with self._server.call():
-                            await subscription.subscribe(INVALIDATIONS)
-                        async for message in subscription.listen():
-                            pause_s = FIRST_PAUSE_S
-                            self._on_message(message["data"])
-                # Not reported: the reader meets the same trouble, and meanwhile the sweep does this work.
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, MAX_PAUSE_S)
+        # Its trouble is not reported: the reader meets the same, and meanwhile the sweep does this work.
+        await follow_changes(self._server, [self._store.keys.job_prefix], self._on_change)
 
-    def _on_message(self, data: object) -> None:
-        if isinstance(data, list):
-            self._touch(map(self._store.keys.job_id, data))
-        else:
-            # A confirmed subscription, which may have come after a change; or everything changed (FLUSHALL).
-            self._touch(self._waiters)
+    def _on_change(self, keys: list[bytes] | None) -> None:
+        self._touch(self._waiters if keys is None else map(self._store.keys.job_id, keys))
 
     async def _read(self) -> None:
         while True:

@@ -22,6 +22,7 @@ CODES: Final[dict[type[Exception], int]] = {
     errors.RunnerExists: -32003,
     errors.JobExists: -32004,
     errors.UnitExists: -32005,
+    errors.QueueFull: -32008,
     errors.UnitFailed: -32010,
     errors.OperationTimeout: -32011,
     errors.CommandNotExecutable: -32012,

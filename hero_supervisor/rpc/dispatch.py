@@ -26,10 +26,13 @@ from hero_supervisor.errors import HeroError, InvalidInput
 
 from . import codes, params
 from .access import authorise, scope_with
+from .aliases import ALIASES
 from .methods import METHODS, Method
 
 if TYPE_CHECKING:
     from hero_supervisor.supervisor import Supervisor
+
+    from .aliases import Shape
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +55,10 @@ class Dispatcher:
     """Answers JSON-RPC requests by calling a supervisor."""
 
     def __init__(self, supervisor: Supervisor) -> None:
-        self._handlers = {method.name: _handler(supervisor, method) for method in METHODS}
+        methods = {method.name: method for method in METHODS}
+        self._handlers = {name: _handler(supervisor, method) for name, method in methods.items()}
+        for alias in ALIASES:
+            self._handlers[alias.name] = _handler(supervisor, methods[alias.method], shape=alias.shape)
 
     async def answer(self, body: bytes, *, secret: str | None = None) -> bytes | None:
         """Answer the body of a request.
@@ -104,7 +110,7 @@ class Dispatcher:
         return {"jsonrpc": "2.0", "result": result._value.result, "id": request["id"]}  # noqa: SLF001
 
 
-def _handler(supervisor: Supervisor, method: Method) -> Handler:
+def _handler(supervisor: Supervisor, method: Method, *, shape: Shape | None = None) -> Handler:
     call = getattr(supervisor, method.name)
     parameters = params.parameters_of(call)
 
@@ -115,7 +121,8 @@ def _handler(supervisor: Supervisor, method: Method) -> Handler:
             authorise(supervisor.secrets, secret, method.scope, method.name)
             arguments = params.bind(asked.arguments, parameters)
             authorise(supervisor.secrets, secret, scope_with(method.scope, arguments.values()), method.name)
-            return Success(await call(**arguments))
+            result = await call(**arguments)
+            return Success(result if shape is None else await shape(supervisor, result))
         except InvalidInput as exc:
             raise JsonRpcError(codes.INVALID_PARAMS, exc.message, exc.data()) from exc
         except HeroError as exc:

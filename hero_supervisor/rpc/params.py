@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_type_hints
 
 import msgspec
 
+from hero_supervisor import schema
 from hero_supervisor.errors import Fault, InvalidInput
 from hero_supervisor.job import Job, JobId
 from hero_supervisor.operations.declared import Definitions
 from hero_supervisor.operations.fleet import OperationId
+from hero_supervisor.operations.jobs import Jobs, jobs_from
+from hero_supervisor.records import QueueLimits
 from hero_supervisor.runner import Runner, RunnerId, runners_from
 from hero_supervisor.schedule import Schedule
 
@@ -42,6 +45,8 @@ _READERS: Final[dict[object, Callable[[object], object]]] = {
     Runner: Runner.from_data,
     Job: Job.from_data,
     Schedule: Schedule.from_data,
+    Jobs: jobs_from,
+    QueueLimits: lambda data: schema.convert(data, QueueLimits, error=InvalidInput),
     Definitions: lambda data: tuple(runners_from(data)),
 }
 #: Where a caller may put its secret; never an argument.
@@ -127,7 +132,9 @@ def _members(params: object, parameters: tuple[Parameter, ...]) -> dict[str, Any
 def _assign(members: dict[str, Any], parameters: tuple[Parameter, ...]) -> dict[str, Any]:
     """Give each member to the parameter it names; what is left is the content of a spread object argument."""
     arguments: dict[str, Any] = {}
-    spread = next((parameter for parameter in parameters if parameter.type in {Runner, Job, Schedule}), None)
+    spread = next(
+        (parameter for parameter in parameters if parameter.type in {Runner, Job, Schedule, QueueLimits}), None
+    )
     for parameter in parameters:
         for name in (parameter.name, *parameter.aliases):
             if key := _key_of(name, members):

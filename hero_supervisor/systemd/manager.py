@@ -29,6 +29,7 @@ from .bus import CALL_TIMEOUT_S, MANAGER_INTERFACE, MANAGER_PATH, SystemdBus, ad
 from .capabilities import read_capabilities, read_version
 from .connection import Call
 from .known_units import KnownUnits
+from .one_shots import OneShots
 from .start_failures import never_ran, start_failure, was_started
 from .unit_jobs import LOOK_INTERVAL_S, MARGIN_S, UNSEEN, UnitJobs
 from .unit_starts import UnitStarts
@@ -72,6 +73,8 @@ class SystemdManager:
         self._jobs = UnitJobs(self._is_job_gone, look_interval_s=look_interval_s)
         self._units = KnownUnits(self._bus)
         self._starts = UnitStarts(self._bus, self._jobs, self._units)
+        #: Units that run once.
+        self.one_shots: Final = OneShots(self._bus, self._jobs)
         self._is_user = user
         self._version = 0
         self._capabilities = Capabilities(is_user=user)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Ask = Callable[[Sequence[Call]], Awaitable[list[Sequence[Any]]]]
 
-_UNIT: Final = "org.freedesktop.systemd1.Unit"
+UNIT_INTERFACE: Final = "org.freedesktop.systemd1.Unit"
 
 #: How often a status is read again because the unit keeps changing under us; then the last one has to do.
 MAX_READS: Final = 5
@@ -43,12 +43,12 @@ class Read(NamedTuple):
     signature: str
 
 
-_CHANGED: Final = Read("state_change_usec", _UNIT, "StateChangeTimestamp", "t")
+_CHANGED: Final = Read("state_change_usec", UNIT_INTERFACE, "StateChangeTimestamp", "t")
 _STATE: Final = (
-    Read("active_state", _UNIT, "ActiveState", "s"),
-    Read("sub_state", _UNIT, "SubState", "s"),
+    Read("active_state", UNIT_INTERFACE, "ActiveState", "s"),
+    Read("sub_state", UNIT_INTERFACE, "SubState", "s"),
     Read("main_pid", SERVICE_INTERFACE, "MainPID", "u"),
-    Read("invocation_id", _UNIT, "InvocationID", "ay"),
+    Read("invocation_id", UNIT_INTERFACE, "InvocationID", "ay"),
     Read("restarts", SERVICE_INTERFACE, "NRestarts", "u"),
     Read("control_group", SERVICE_INTERFACE, "ControlGroup", "s"),
 )
@@ -59,10 +59,10 @@ _END: Final = (
 )
 #: For the caller's own reads.
 ACTIVE_STATE: Final = _STATE[0]
-FRAGMENT_PATH: Final = Read("fragment_path", _UNIT, "FragmentPath", "s")
-JOB: Final = Read("job", _UNIT, "Job", "(uo)")
-LOAD_STATE: Final = Read("load_state", _UNIT, "LoadState", "s")
-LEFT_INACTIVE: Final = Read("left_inactive_usec", _UNIT, "InactiveExitTimestampMonotonic", "t")
+FRAGMENT_PATH: Final = Read("fragment_path", UNIT_INTERFACE, "FragmentPath", "s")
+JOB: Final = Read("job", UNIT_INTERFACE, "Job", "(uo)")
+LOAD_STATE: Final = Read("load_state", UNIT_INTERFACE, "LoadState", "s")
+LEFT_INACTIVE: Final = Read("left_inactive_usec", UNIT_INTERFACE, "InactiveExitTimestampMonotonic", "t")
 
 
 @lru_cache(maxsize=4096)

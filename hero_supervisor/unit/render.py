@@ -68,19 +68,15 @@ def render(
         capabilities: What the manager can do; what the oldest system manager can when not given.
     """
     capabilities = capabilities or Capabilities()
+    log_fields = {"HERO_RUNNER": runner.id, "HERO_INSTANCE": instance, "HERO_NAMESPACE": site.namespace}
     properties = (
         Property("Description", "s", runner.description or f"Hero runner {runner.id}"),
         Property("Slice", "s", site.slice),
         *_process(runner, site, queue, instance),
         *_restarts(runner, burst),
         *_ends(runner),
-        *map(flag, ("CPUAccounting", "IOAccounting", "MemoryAccounting", "TasksAccounting")),
-        *limit_properties(runner.limits),
-        *_optional("t", LimitNOFILE=runner.limits.open_files, LimitNOFILESoft=runner.limits.open_files),
-        Property("OOMPolicy", "s", runner.oom_policy.value),
-        *_log(runner, site, instance),
-        *sandbox_properties(runner, site, capabilities),
-        *map(_extra_property, runner.extra_properties, runner.extra_properties.values()),
+        *bounds(runner, site, capabilities),
+        *log_properties(runner, log_fields),
     )
     return TransientUnit(
         name=site.unit_name(runner.id, instance),
@@ -89,6 +85,24 @@ def render(
         stop_timeout_s=runner.stop_timeout_s,
         left_out=tuple(prop.name for prop in properties if not capabilities.knows(prop.name)),
     )
+
+
+def bounds(runner: Runner, site: Site, capabilities: Capabilities) -> Iterable[Property]:
+    """Yield what a process of a runner may take, and how it is shut in."""
+    yield from map(flag, ("CPUAccounting", "IOAccounting", "MemoryAccounting", "TasksAccounting"))
+    yield from limit_properties(runner.limits)
+    yield from optional("t", LimitNOFILE=runner.limits.open_files, LimitNOFILESoft=runner.limits.open_files)
+    yield Property("OOMPolicy", "s", runner.oom_policy.value)
+    yield from sandbox_properties(runner, site, capabilities)
+    yield from map(_extra_property, runner.extra_properties, runner.extra_properties.values())
+
+
+def log_properties(runner: Runner, fields: Mapping[str, object]) -> Iterable[Property]:
+    """Yield how a process of a runner logs; ``fields`` are in each of its journal entries."""
+    yield Property("SyslogIdentifier", "s", runner.id)
+    yield Property("LogExtraFields", "aay", [f"{name}={value}".encode() for name, value in fields.items()])
+    yield duration("LogRateLimitIntervalUSec", runner.log_rate.interval_s)
+    yield Property("LogRateLimitBurst", "u", runner.log_rate.burst)
 
 
 def command_of(runner: Runner) -> tuple[str, ...]:
@@ -107,13 +121,18 @@ def _process(runner: Runner, site: Site, queue: str, instance: int) -> Iterable[
         yield exec_reload(runner.reload_command)
     yield Property("Environment", "as", [f"{name}={value}" for name, value in environment.items()])
     yield Property("EnvironmentFiles", "a(sb)", [[str(site.environment_file), False]])
-    if runner.credentials:
-        yield Property("LoadCredential", "a(ss)", [[name, path] for name, path in runner.credentials.items()])
+    yield from identity(runner)
     yield Property("Type", "s", "notify" if runner.readiness is Readiness.NOTIFY else "exec")
     if runner.watchdog_s is not None:
         yield duration("WatchdogUSec", runner.watchdog_s)
         yield Property("NotifyAccess", "s", "main")
-    yield from _optional("s", WorkingDirectory=runner.working_directory, User=runner.user, Group=runner.group)
+
+
+def identity(runner: Runner) -> Iterable[Property]:
+    """Yield as whom a process of a runner runs, where, and what only it may read."""
+    if runner.credentials:
+        yield Property("LoadCredential", "a(ss)", [[name, path] for name, path in runner.credentials.items()])
+    yield from optional("s", WorkingDirectory=runner.working_directory, User=runner.user, Group=runner.group)
 
 
 def _restarts(runner: Runner, burst: int | None) -> Iterable[Property]:
@@ -168,14 +187,6 @@ def limit_properties(limits: Limits) -> list[Property]:
     return [Property(name, "t", NO_LIMIT if value is None else value) for name, value in values.items()]
 
 
-def _log(runner: Runner, site: Site, instance: int) -> Iterable[Property]:
-    fields = {"HERO_RUNNER": runner.id, "HERO_INSTANCE": instance, "HERO_NAMESPACE": site.namespace}
-    yield Property("SyslogIdentifier", "s", runner.id)
-    yield Property("LogExtraFields", "aay", [f"{name}={value}".encode() for name, value in fields.items()])
-    yield duration("LogRateLimitIntervalUSec", runner.log_rate.interval_s)
-    yield Property("LogRateLimitBurst", "u", runner.log_rate.burst)
-
-
 def _runner_environment(runner: Runner, site: Site, queue: str, instance: int) -> Mapping[str, str]:
     return {
         "HERO_RUNNER": runner.id,
@@ -194,5 +205,6 @@ def _extra_property(name: str, value: ExtraValue) -> Property:
     return Property(name, signature, list(value) if isinstance(value, tuple) else value)
 
 
-def _optional(signature: str, **values: str | int | None) -> Iterable[Property]:
+def optional(signature: str, **values: str | int | None) -> Iterable[Property]:
+    """Return the properties whose values are not ``None``."""
     return [Property(name, signature, value) for name, value in values.items() if value is not None]

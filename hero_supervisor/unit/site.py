@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hero_supervisor.definition.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+class JobUnit(NamedTuple):
+    """What the name of a job's unit says."""
+
+    runner: str
+    job_id: str
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +25,7 @@ class Site:
 
     The first instance of a runner has the plain name, so that a runner with one process is found where one looks for
     it; further ones have their number behind an ``@``, which no id contains. systemd takes both for one name with
-    instances, and so the same dynamic user.
+    instances, and so the same dynamic user. A job's unit is named likewise: all jobs of a runner have one user.
     """
 
     namespace: str
@@ -39,14 +47,37 @@ class Site:
         """Return which instance of its runner a unit of ours is; 0 when its name is not one that we give."""
         return instance_of(unit_name)
 
-    def log_units(self, runner_id: str) -> tuple[str, str]:
-        """Return what matches the names of all of a runner's units, those of former instances too, and of no other."""
-        return self.unit_name(runner_id), f"{self.namespace}-runner-{runner_id}@*.service"
+    def log_units(self, runner_id: str) -> tuple[str, ...]:
+        """Return what matches the names of all of a runner's units, of former instances and jobs too, and no other."""
+        return self.unit_name(runner_id), f"{self.namespace}-runner-{runner_id}@*.service", self.job_units(runner_id)
+
+    def job_unit_name(self, runner_id: str, job_id: str, attempt: int) -> str:
+        """Return the name of the unit of a job's attempt: at most 247 characters, of 255 that systemd allows."""
+        return f"{self.namespace}-job-{runner_id}@{job_id}:{attempt}.service"
+
+    def job_units(self, runner_id: str) -> str:
+        """Return what matches the names of the units of a runner's jobs, and no other."""
+        return f"{self.namespace}-job-{runner_id}@*.service"
+
+    def job_unit(self, unit_name: str) -> JobUnit | None:
+        """Return what the name of a job's unit says; ``None`` when it is not one that we give."""
+        name = unit_name.removeprefix(f"{self.namespace}-job-").removesuffix(".service")
+        runner, at, job = name.partition("@")
+        job_id, _, attempt = job.rpartition(":")
+        is_ours = at and job_id and attempt.isdecimal() and attempt.isascii()
+        if not is_ours or unit_name != self.job_unit_name(runner, job_id, int(attempt)):
+            return None
+        return JobUnit(runner, job_id, int(attempt))
 
     @property
     def slice(self) -> str:
         """Name of the slice that holds all runners; systemd nests it in ``{namespace}.slice``."""
         return f"{self.namespace}-runners.slice"
+
+    @property
+    def job_slice(self) -> str:
+        """Name of the slice that holds the units of all jobs; a sibling of the runners'."""
+        return f"{self.namespace}-jobs.slice"
 
     def state_directory(self, runner_id: str) -> str:
         """Return the directory of a runner's own files, as a path below the one that systemd keeps for services."""

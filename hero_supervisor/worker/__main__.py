@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from hero_supervisor.errors import InvalidSettings
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PROGRAM: Final = "hero-runner"
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(words: Sequence[str] | None = None) -> NoReturn:
     """Run until SIGTERM or SIGINT, of which a second one kills, or until drained after SIGUSR1; see ``Worker.run``.
 
     Wrong arguments exit with 2.

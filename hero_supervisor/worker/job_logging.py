@@ -55,10 +55,17 @@ def set_up_logging(options: WorkerOptions) -> None:
     """Send what is logged to the journal, or to stderr if that goes elsewhere; not if logging is set up already."""
     if logging.getLogger().handlers:
         return
-    # systemd sets it for those whose stderr is the journal: they have no other place that anybody looks at.
-    is_in_journal = "JOURNAL_STREAM" in os.environ
-    handler = JobLogHandler(options.runner, options.namespace) if is_in_journal else logging.StreamHandler()
+    handler = JobLogHandler(options.runner, options.namespace) if _is_stderr_journal() else logging.StreamHandler()
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+
+
+def _is_stderr_journal() -> bool:
+    """Whether stderr goes to the journal. Source: systemd.exec(5), JOURNAL_STREAM, which children inherit."""
+    try:
+        stderr = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
 
 
 def _priority(level: int) -> str:

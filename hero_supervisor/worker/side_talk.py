@@ -125,9 +125,14 @@ class Waking:
             try:
                 is_told = await self._claims.wait_for_work(block_s=BLOCK_S)
             except AWAY as exc:
+                # Whoever looks now meets the same trouble, and says so; or there is none but with this connection.
+                self._tell()
                 await asyncio.sleep(patience.after(exc))
             else:
                 patience.is_rewarded()
                 if is_told:
-                    self._is_wanted.clear()
-                    self._on_word()
+                    self._tell()
+
+    def _tell(self) -> None:
+        self._is_wanted.clear()
+        self._on_word()

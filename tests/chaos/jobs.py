@@ -62,6 +62,8 @@ class Outcome:
     lost: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    #: What ``check_integrity`` found.
+    violations: list[str] = field(default_factory=list)
     #: How many results were taken down, less the number of jobs.
     second_results: int = 0
     #: How often jobs were executed beyond once each, and how many may have been at most.
@@ -81,6 +83,7 @@ class Outcome:
             "lost": len(self.lost),
             "stuck": len(self.stuck),
             "ended_otherwise_than_well": len(self.failed),
+            "violations_of_integrity": len(self.violations),
             "second_results": self.second_results,
             "executed_more_than_once": f"{self.duplicates} (at most {self.in_flight_at_kills} in flight at kills)",
             "took_s": self.took_s,
@@ -92,7 +95,7 @@ class Outcome:
 
     def check(self) -> None:
         """Fail if anything is not as it must be."""
-        bad = self.lost + self.stuck + self.failed
+        bad = self.lost + self.stuck + self.failed + self.violations
         assert not bad, f"seed {self.seed}: {len(bad)} jobs, {bad[:5]}"
         assert self.second_results == 0, f"seed {self.seed}: {self.second_results} jobs have two results"
         assert self.duplicates <= self.in_flight_at_kills, f"seed {self.seed}: {self.figures()}"
@@ -101,7 +104,9 @@ class Outcome:
 class JobsUnderFire:
     """A runner of a service, with jobs that are executed while things are broken."""
 
-    def __init__(self, service: Service, *, protocol: str, instances: int, seed: str, folder: Path) -> None:
+    def __init__(
+        self, service: Service, *, protocol: str, instances: int, seed: str, folder: Path, **definition: Any
+    ) -> None:
         self.service = service
         self.protocol = protocol
         self.instances = instances
@@ -112,7 +117,7 @@ class JobsUnderFire:
         self._log.touch()
         self._log.chmod(0o666)
         examples = Path(__file__).parents[2] / "docs/examples"
-        definition = json.loads(json.dumps(DEFINITIONS[protocol]).replace("{examples}", str(examples)))
+        definition |= json.loads(json.dumps(DEFINITIONS[protocol]).replace("{examples}", str(examples)))
         number = {"concurrency": instances} if protocol == "unit" else {"instances": instances}
         service.add(RUNNER, **definition, **number, sandbox="trusted", restart_delay_s=0.05, backoff=_PATIENT)
         self.redis_url = redis_url(service)
@@ -186,6 +191,8 @@ class JobsUnderFire:
         with Redis.from_url(self.redis_url) as raw:
             finished = raw.hget(client.keys.queue(RUNNER, "counts"), "finished")
         self.outcome.second_results = int(finished or 0) - (len(ids) - len(self.outcome.stuck) - len(self.outcome.lost))
+        report = await client.check_integrity(repair=False)
+        self.outcome.violations = [violation.text for violation in report.violations]
         executions = Counter(line.split()[0] for line in self._log.read_text().splitlines() if line)
         self.outcome.duplicates = sum(executions.values()) - len(executions)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 #: Seconds that a process hangs, and that Redis does.
 HANG_S = 0.3
+_GLUTTON = f"exec {sys.executable} -IS -c \"import time; kept = b'x' * {200 * 2**20}; time.sleep(1000)\""
 STALL_S = 5.0
 
 
@@ -84,6 +86,15 @@ async def flush_scripts(run: JobsUnderFire) -> None:
     """Let Redis forget all scripts."""
     with suppress(RedisConnectionError), Redis.from_url(run.redis_url) as raw:
         raw.script_flush()
+
+
+async def exhaust_memory(run: JobsUnderFire) -> None:
+    """Queue a job that takes more memory than its runner may have; for machines that enforce limits."""
+    job_id = f"glutton-{run.rng.getrandbits(32):x}"
+    job = {"id": job_id, "payload": _GLUTTON, "priority": 9, "max_crashes": 0}
+    await asyncio.to_thread(run.service.rpc.call, "queue_job_to_runner", {"runner": RUNNER, "job": job})
+    await asyncio.to_thread(run.service.rpc.call, "wait_for_jobs", {"job_ids": [job_id], "timeout": 100})
+    run.outcome.in_flight_at_kills += run.instances
 
 
 NEMESES = {

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(1200)
 
-JOBS = int(os.environ.get("HERO_CHAOS_JOBS", "400"))
-KILLS = int(os.environ.get("HERO_CHAOS_KILLS", "20"))
+JOBS = int(os.environ.get("HERO_CHAOS_JOBS", "150"))
+KILLS = int(os.environ.get("HERO_CHAOS_KILLS", "8"))
 
 
 @pytest.mark.parametrize("instances", [1, 4])

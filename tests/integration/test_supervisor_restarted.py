@@ -247,7 +247,7 @@ async def test_after_a_reboot_past_failures_are_forgotten(
         await started(supervisor, backoff=Backoff(delay_s=0.01, give_up_after=1, jitter=0))
         await failed(units, supervisor, times=2)
     units._units.clear()
-    monkeypatch.setattr(state, "_boot_id", lambda: "another")
+    monkeypatch.setattr(state, "boot_id", lambda: "another")
     async with opened() as supervisor:
         await status_is(supervisor, "running", "running")
         assert _failures(supervisor) == 0

@@ -57,14 +57,14 @@ async def test_bad_ids_and_records_do_not_stop_the_runner(
     queue = client.keys.work_queue("r")
     await raw.hset(client.keys.job("corrupt"), mapping={"payload": "print(1)", "timeout": "soon"})
     await raw.set(client.keys.job("text"), "not a hash")
-    await raw.hset(client.keys.job("no payload"), mapping={"status": "dispatched"})
-    bad: list[Any] = ["gone", "corrupt", "text", b"\xff\x00", "", "no payload"]
+    await raw.hset(client.keys.job("no-payload"), mapping={"status": "dispatched"})
+    bad: list[Any] = ["gone", "corrupt", "text", b"\xff\x00", "", "no-payload"]
     await raw.rpush(queue, *bad)
     start_runner()
     assert (await run(client, "print(1)")).result == "1\n"
     await status_is(client, "corrupt", JobStatus.ERROR)
     assert "timeout" in ((await client.get_job_result("corrupt")).error or "")
-    await status_is(client, "no payload", JobStatus.ERROR)
+    await status_is(client, "no-payload", JobStatus.ERROR)
     assert not await raw.exists(client.keys.job("gone"))
 
 

@@ -94,6 +94,8 @@ def test_the_supervisors_variables_join_the_runners_own() -> None:
         "HERO_INSTANCE=1",
         "HERO_NAMESPACE=hero",
         "HERO_QUEUE=hero:q:work:type:a",
+        "HERO_UNIT=hero-runner-a.service",
+        "HERO_CONCURRENCY=1",
     ]
 
 

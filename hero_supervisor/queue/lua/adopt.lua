@@ -1,4 +1,4 @@
--- Put the jobs that others have pushed into a runner's list into its queue.
+-- Take the jobs that others have pushed to a list into the queue of a runner that does not take them from there.
 --
 -- ARGV[4] runner
 -- ARGV[5] the list
@@ -10,13 +10,8 @@ for _ = 1, tonumber(ARGV[6]) do
   if not id then
     break
   end
-  if redis.call('TYPE', job_key(id)).ok == 'hash' then
-    local job = redis.call('HMGET', job_key(id), 'status', 'digest')
-    if not job[2] and not is_final(job[1]) then
-      redis.call('HSET', job_key(id), 'runner', runner, 'foreign', '1', 'digest', '')
-      redis.call('ZADD', queue_key(runner, 'jobs'), digits(now_ms * 1000), id)
-      make_pending(id, runner)
-    end
+  if is_id(id) then
+    adopt(id, runner)
   end
 end
 return redis.call('LLEN', list)

@@ -17,6 +17,8 @@ local LEVEL, EPOCH_S = 8e14, 1735689600
 local DEFAULT_TTL_S, DEAD_TTL_S, REPLY_TTL_S, GROUP_TTL_S = 7 * 86400, 30 * 86400, 3600, 7 * 86400
 local DEFAULT_MAX_ENDED, DEFAULT_MAX_CRASHES = 50000, 3
 local DELAYED_PER_CALL = 100
+-- Longest time of a job, in seconds: a year, as in job.py.
+local MAX_S = 366 * 86400
 
 local clock = redis.call('TIME')
 local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -24,6 +26,20 @@ local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
 -- A number as text: Lua's own form has 14 digits.
 local function digits(number)
   return string.format('%.0f', number)
+end
+
+-- A number that anyone may have written: within bounds, or the default when it is none.
+local function bounded(text, lowest, highest, default)
+  local number = tonumber(text)
+  if not number or number ~= number then
+    return default
+  end
+  return math.max(lowest, math.min(number, highest))
+end
+
+-- Whether a text may be the id of a job, see ``JobId`` in job.py.
+local function is_id(text)
+  return #text <= 128 and string.find(text, '^[A-Za-z0-9][A-Za-z0-9._-]*$') ~= nil
 end
 
 local function job_key(id)
@@ -36,6 +52,33 @@ end
 
 local function is_final(status)
   return status == 'finished' or status == 'error' or status == 'cancelled'
+end
+
+-- The types of a queue's keys. They are looked at before the first write: nothing that a script wrote is taken back
+-- when it fails, so a key of another type in its middle would leave a job half where it was.
+local TYPES = {
+  settings = 'hash', pending = 'zset', delayed = 'zset', blocked = 'zset', taken = 'zset', jobs = 'zset',
+  ended = 'zset', dead = 'zset', holders = 'hash', words = 'hash', fenced = 'zset', beats = 'zset', wake = 'list',
+  bucket = 'hash', counts = 'hash', last = 'string',
+}
+
+local function has_type(key, kind)
+  local found = redis.call('TYPE', key).ok
+  return found == kind or found == 'none'
+end
+
+local function check_types(runner)
+  for what, kind in pairs(TYPES) do
+    local key = queue_key(runner, what)
+    if not has_type(key, kind) then
+      error("WRONGTYPE key '" .. key .. "' is not a " .. kind .. ': check_integrity mends that')
+    end
+  end
+end
+
+-- Scripts for jobs get the key of a job, and check when they know its runner.
+if KEYS[1] and string.sub(KEYS[1], -9) == ':settings' then
+  check_types(ARGV[4])
 end
 
 local function count(runner, what)
@@ -51,7 +94,7 @@ local function next_place(runner, priority)
     moment = last + 1
   end
   redis.call('SET', key, digits(moment))
-  local level = HIGHEST_PRIORITY - (tonumber(priority) or DEFAULT_PRIORITY)
+  local level = HIGHEST_PRIORITY - math.floor(bounded(priority, 0, HIGHEST_PRIORITY, DEFAULT_PRIORITY))
   return digits(level * LEVEL + moment)
 end
 
@@ -67,7 +110,8 @@ end
 local function make_pending(id, runner)
   local job = redis.call('HMGET', job_key(id), 'place', 'priority')
   local place = tonumber(job[1]) and job[1] or next_place(runner, job[2])
-  redis.call('HSET', job_key(id), 'status', 'dispatched', 'place', place, 'queued_at', digits(now_ms), 'updated_at', NOW)
+  redis.call('HSET', job_key(id), 'status', 'dispatched', 'place', place, 'queued_at', digits(now_ms),
+    'updated_at', NOW)
   redis.call('ZADD', queue_key(runner, 'pending'), place, id)
   wake(runner)
 end
@@ -94,7 +138,7 @@ local function promote(runner)
   local delayed = queue_key(runner, 'delayed')
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now_ms, 'LIMIT', 0, DELAYED_PER_CALL)) do
     redis.call('ZREM', delayed, id)
-    if redis.call('EXISTS', job_key(id)) == 1 then
+    if redis.call('TYPE', job_key(id)).ok == 'hash' then
       make_pending(id, runner)
     end
   end
@@ -147,7 +191,7 @@ local function record_end(id, status, field, text, reason, is_dead)
   local runner = job[1] or ''
   local key = job_key(id)
   redis.call('HSET', key, 'status', status, 'ended_at', digits(now_ms), 'updated_at', NOW, 'reason', reason)
-  redis.call('HDEL', key, 'holder', 'list', 'place', 'cancel')
+  redis.call('HDEL', key, 'holder', 'list', 'place', 'cancel', 'run')
   if field then
     redis.call('HSET', key, field, text)
   end
@@ -159,12 +203,13 @@ local function record_end(id, status, field, text, reason, is_dead)
   end
   count(runner, status)
   if job[3] then
+    -- pcall, as below: a group of another type must not keep its jobs from ending.
     local group = NAMESPACE .. ':group:' .. job[3]
-    redis.call('HINCRBY', group, 'open', -1)
-    redis.call('HINCRBY', group, status, 1)
-    redis.call('EXPIRE', group, GROUP_TTL_S)
+    redis.pcall('HINCRBY', group, 'open', -1)
+    redis.pcall('HINCRBY', group, status, 1)
+    redis.pcall('EXPIRE', group, GROUP_TTL_S)
   end
-  if job[4] then
+  if job[4] and redis.call('EXISTS', NAMESPACE .. ':q:reply:' .. id) == 0 then -- else its runner has replied
     -- pcall: the result is stored already, and a reply key of another type must not make that look like a failure.
     redis.pcall('LPUSH', NAMESPACE .. ':q:reply:' .. id, text or '')
     redis.pcall('EXPIRE', NAMESPACE .. ':q:reply:' .. id, REPLY_TTL_S)
@@ -175,16 +220,20 @@ end
 -- End a job for good, and those that cannot be executed without it. It is in no set any more.
 local function close(id, status, field, text, reason, is_dead)
   local ending = {{id, status, field, text, reason, is_dead}}
+  local is_ending = {[id] = true}
   local i = 1
   while ending[i] do
     local id, status = ending[i][1], ending[i][2]
     record_end(unpack(ending[i], 1, 6))
     local dependents = NAMESPACE .. ':dependents:' .. id
-    for _, other in ipairs(redis.call('SMEMBERS', dependents)) do
-      local job = redis.call('HMGET', job_key(other), 'status', 'runner', 'on_prerequisite_failure')
-      if job[1] == 'waiting_for_prerequisites' then
+    -- pcall: it may be no set, and a job that waits may be no hash; check_integrity finds those that waited.
+    for _, other in ipairs(redis.pcall('SMEMBERS', dependents)) do
+      local job = redis.pcall('HMGET', job_key(other), 'status', 'runner', 'on_prerequisite_failure')
+      -- One that waits for several of those that end here is met several times before its own end is recorded.
+      if job[1] == 'waiting_for_prerequisites' and not is_ending[other] then
         if status ~= 'finished' and job[3] ~= 'run' then
           leave(other, job[2])
+          is_ending[other] = true
           local why = "cannot execute: its prerequisite '" .. id .. "' ended as '" .. status .. "'"
           ending[#ending + 1] = {other, 'cancelled', 'error', why, 'prerequisite', false}
         elseif redis.call('HINCRBY', job_key(other), 'unmet', -1) <= 0 then
@@ -209,7 +258,7 @@ local function fail(id, runner, text, reason, is_permanent)
   end
   local pause_ms = (tonumber(job[2]) or 1) * 1000 * 2 ^ math.min(failures - 1, 30) * (0.75 + RANDOM / 2)
   redis.call('HSET', job_key(id), 'error', text, 'reason', reason)
-  redis.call('HDEL', job_key(id), 'holder', 'list')
+  redis.call('HDEL', job_key(id), 'holder', 'list', 'run')
   make_delayed(id, runner, now_ms + math.min(pause_ms, (tonumber(job[3]) or 300) * 1000))
   count(runner, 'retried')
 end
@@ -241,7 +290,7 @@ local function recover(id, runner, reason, text, is_counted)
     end
   end
   redis.call('HSET', key, 'reason', reason)
-  redis.call('HDEL', key, 'holder', 'list')
+  redis.call('HDEL', key, 'holder', 'list', 'run')
   count(runner, 'recovered')
   make_pending(id, runner)
   return 'dispatched'
@@ -286,8 +335,10 @@ local function take(runner, want, each)
     end
     -- pcall: what somebody made something else than a hash is no job any more.
     local job = redis.pcall('HMGET', job_key(id), 'status', 'timeout')
-    if job[1] and not is_final(job[1]) then
-      each(id, tonumber(job[2]) or DEFAULT_TIMEOUT_S)
+    if not job.err and is_final(job[1]) then
+      close(id, job[1], false, false, '') -- by one who was late and wrote into its hash
+    elseif not job.err and job[1] then
+      each(id, bounded(job[2], 1, MAX_S, DEFAULT_TIMEOUT_S))
       ids[#ids + 1] = id
     end
   end
@@ -309,4 +360,29 @@ local function read(key, names, first)
     values[#values + 1] = value
   end
   return values
+end
+
+-- Note a job that was not stored by us as one of a queue. What it has under the names of our own fields is not ours.
+local function enter(id, runner)
+  redis.call('HDEL', job_key(id), 'place', 'holder', 'list', 'due', 'cancel', 'attempt', 'run', 'unmet', 'crashes',
+    'failures', 'started_at', 'ended_at', 'group')
+  redis.call('HSET', job_key(id), 'runner', runner, 'foreign', '1', 'digest', '')
+  redis.call('ZADD', queue_key(runner, 'jobs'), digits(now_ms * 1000), id)
+  redis.call('SADD', NAMESPACE .. ':queues', runner)
+  count(runner, 'queued')
+end
+
+-- Take a job that others have pushed into a queue; one that is there already, or that has ended, stays as it is.
+local function adopt(id, runner)
+  local job = redis.pcall('HMGET', job_key(id), 'status', 'digest')
+  if job.err or is_final(job[1]) or redis.call('EXISTS', job_key(id)) == 0 then
+    return
+  elseif not job[2] then
+    enter(id, runner)
+    make_pending(id, runner)
+  elseif job[1] == 'created' then
+    redis.call('HSET', job_key(id), 'runner', runner) -- stored by us, pushed by its maker
+    count(runner, 'queued')
+    make_pending(id, runner)
+  end
 end

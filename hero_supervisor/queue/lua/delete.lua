@@ -13,6 +13,7 @@ elseif kind ~= 'hash' then
 end
 local job = redis.call('HMGET', key, 'runner', 'status')
 local runner = job[1] or ''
+check_types(runner)
 if redis.call('ZSCORE', queue_key(runner, 'taken'), id) then
   return 'started'
 elseif not is_final(job[2]) then

@@ -8,16 +8,16 @@
 --   (created), prerequisites: ids, fields: names and values of its hash, alternating, and perhaps at: time before
 --   which it is not executed in milliseconds, delay in milliseconds, idem: idempotency key, group
 -- returns for each job {answer, id}; the answers: 'ok': done, now or by an earlier call, as a job of this id;
---   'exists': another job has this id; 'full'; 'no-prerequisite': the job of this id does not exist
+--   'exists': another job has this id; 'full'; 'no-prerequisite': the job of this id does not exist; 'busy': too many
+--   wait for the job of this id; 'corrupt': what is named instead of an id is not what it should be
 --
 -- The caller may not have got our answer and ask again: the digest tells its job from somebody else's of the same
--- id. Types are looked at before the first write, because nothing that a script wrote is taken back when it fails.
+-- id.
+local MAX_DEPENDENTS = 10000
 local runner, is_queued, max_length, idempotency_s = ARGV[4], ARGV[5] == 'queue', tonumber(ARGV[6]), ARGV[7]
 local pending, index = queue_key(runner, 'pending'), queue_key(runner, 'jobs')
 local length = redis.call('ZCARD', pending) + redis.call('ZCARD', queue_key(runner, 'delayed'))
   + redis.call('ZCARD', queue_key(runner, 'blocked'))
-redis.call('ZCARD', index)
-redis.call('LLEN', queue_key(runner, 'wake'))
 max_length = tonumber(redis.call('HGET', queue_key(runner, 'settings'), 'max_length')) or max_length
 local function store(job)
   redis.call('HSET', job_key(job.id), 'digest', job.digest, 'status', 'created', unpack(job.fields))
@@ -32,18 +32,25 @@ local function store(job)
   end
 end
 
--- Note for whom a job waits; returns the id of one that does not exist, or how many have not ended and why it must end.
+-- Find out for whom a job waits; returns an answer why it cannot, or which have not ended and why it must end.
 local function unmet(job)
-  local open, failed = {}, nil
+  local open, failed, seen = {}, nil, {}
   for _, id in ipairs(job.prerequisites) do
+    local dependents = NAMESPACE .. ':dependents:' .. id
+    if not has_type(job_key(id), 'hash') or not has_type(dependents, 'set') then
+      return {'corrupt', 'prerequisite ' .. id}
+    end
     local status = redis.call('HGET', job_key(id), 'status')
     if not status and redis.call('EXISTS', job_key(id)) == 0 then
-      return id
+      return {'no-prerequisite', id}
+    elseif redis.call('SCARD', dependents) >= MAX_DEPENDENTS and redis.call('SISMEMBER', dependents, job.id) == 0 then
+      return {'busy', id}
     elseif status == 'error' or status == 'cancelled' then
       failed = failed or {id, status}
-    elseif status ~= 'finished' then
+    elseif status ~= 'finished' and not seen[id] then
       open[#open + 1] = id
     end
+    seen[id] = true
   end
   return nil, open, failed
 end
@@ -70,9 +77,22 @@ local function queue(job, open, failed)
 end
 
 local function enqueue(job)
+  if job.group and not has_type(NAMESPACE .. ':group:' .. job.group, 'hash') then
+    job.id = 'group ' .. job.group
+    return 'corrupt'
+  elseif job.idem and not has_type(queue_key(runner, 'idem:' .. job.idem), 'string') then
+    job.id = 'idempotency key ' .. job.idem
+    return 'corrupt'
+  elseif not has_type(job_key(job.id), 'hash') then
+    return 'exists'
+  end
   local known = job.idem and redis.call('GET', queue_key(runner, 'idem:' .. job.idem))
-  if known and redis.call('EXISTS', job_key(known)) == 1 then
-    job.id, job.digest = known, redis.call('HGET', job_key(known), 'digest')
+  if known and redis.call('TYPE', job_key(known)).ok == 'hash' then
+    -- One that was only stored is queued by whoever stored it: its options need not be those of this one.
+    if known ~= job.id and redis.call('HGET', job_key(known), 'status') ~= 'created' then
+      job.digest = redis.call('HGET', job_key(known), 'digest')
+    end
+    job.id = known
   end
   local found = redis.call('HMGET', job_key(job.id), 'digest', 'status', 'runner')
   local is_new = redis.call('EXISTS', job_key(job.id)) == 0
@@ -83,10 +103,10 @@ local function enqueue(job)
   elseif is_queued and length >= max_length then
     return 'full'
   end
-  local missing, open, failed = unmet(job)
-  if missing then
-    job.id = missing
-    return 'no-prerequisite'
+  local refusal, open, failed = unmet(job)
+  if refusal then
+    job.id = refusal[2]
+    return refusal[1]
   end
   if is_new then
     store(job)

@@ -7,12 +7,13 @@
 -- ARGV[8] a word that the process makes up: a new one in each call with '1' in ARGV[7], the same in those that follow.
 --   A call that was given up may still arrive, after others; it has an old word, and changes nothing
 -- ARGV[9] number of ended jobs n
--- ARGV[10] and on, for each: id, attempt, 'finished', 'error', 'failed' (an error that no retry mends) or 'released'
---   (not executed: another is to take it), its text
+-- ARGV[10] and on, for each: id, attempt, 'finished', 'error', 'failed' (an error that no retry mends), 'crashed' (the
+--   end of whoever executed it, by the job's doing) or 'released' (not executed: another is to take it), its text.
+--   Behind the word may be ':' and why, in a word
 -- then: name and longest length in bytes of each field to read of a job, alternating
--- returns 'fenced'; 'late' when the word is an old one; or {answers, jobs, when to look again}: for each ended job 'ok'; its final status if it has
---   another one; 'missing'; or 'superseded': it is no longer this process's. For each job given {id, attempt,
---   values...}; with a number for a value that is too long. The time is in milliseconds, or false
+-- returns 'fenced'; 'late' when the word is an old one; or {answers, jobs, when to look again}: for each ended job
+--   'ok'; its final status if it has another one; 'missing'; or 'superseded': it is no longer this process's. For each
+--   job given {id, attempt, values...}; with a number for a value that is too long. The time is in milliseconds, or false
 local runner, holder, want, is_again, ended = ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[9])
 if redis.call('HEXISTS', queue_key(runner, 'holders'), holder) == 0 then
   return 'fenced'
@@ -24,7 +25,8 @@ elseif word ~= ARGV[8] then
   return 'late'
 end
 
-local function finish(id, attempt, outcome, value)
+local function finish(id, attempt, what, value)
+  local outcome, reason = string.match(what, '^(%a+):?(.*)$')
   -- pcall: one key that somebody made something else must not keep all other jobs from being ended.
   local job = redis.pcall('HMGET', job_key(id), 'status', 'attempt', 'cancel')
   local status = job[1]
@@ -33,19 +35,22 @@ local function finish(id, attempt, outcome, value)
     return 'missing'
   elseif is_final(status) then
     take_back(id, runner, holder)
-    local is_same = job[2] == attempt and (status == outcome or (status == 'error' and outcome == 'failed'))
+    local is_same = status == outcome or (status == 'error' and (outcome == 'failed' or outcome == 'crashed'))
+    is_same = is_same and job[2] == attempt
     return is_same and 'ok' or status
   elseif job[2] ~= attempt or not take_back(id, runner, holder) then
     return 'superseded'
   end
   if outcome == 'released' then
-    recover(id, runner, 'released', '', false)
+    recover(id, runner, reason ~= '' and reason or outcome, '', false)
+  elseif outcome == 'crashed' then
+    recover(id, runner, reason ~= '' and reason or outcome, value, true)
   elseif outcome == 'finished' then
     close(id, 'finished', 'output', value, '')
   elseif job[3] then
     stopped(id, runner, job[3])
   else
-    fail(id, runner, value, 'failed', outcome == 'failed')
+    fail(id, runner, value, reason ~= '' and reason or 'failed', outcome == 'failed')
   end
   return 'ok'
 end

@@ -2,9 +2,10 @@
 --
 -- ARGV[4] runner
 -- ARGV[5] milliseconds since the deadline of a job after which it is named as overdue
+-- ARGV[6] milliseconds without a sign of life after which a process is named as silent
 -- returns {holders and what is known of each, alternating; ids of jobs that are overdue; ids of those taken that are
 --   being stopped; number of pending ones; number of taken ones; when the oldest pending one was queued, or false;
---   when the next delayed one is due, or false; how many were ever queued}
+--   when the next delayed one is due, or false; how many were ever queued; processes that are silent}
 local runner = ARGV[4]
 promote(runner)
 trim(runner, 100)
@@ -27,4 +28,5 @@ return {
   type(since) == 'string' and since or false,
   redis.call('ZRANGE', queue_key(runner, 'delayed'), 0, 0, 'WITHSCORES')[2] or false,
   tonumber(redis.call('HGET', queue_key(runner, 'counts'), 'queued')) or 0,
+  redis.call('ZRANGEBYSCORE', queue_key(runner, 'beats'), '-inf', digits(now_ms - ARGV[6]), 'LIMIT', 0, 100),
 }

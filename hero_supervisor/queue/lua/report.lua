@@ -12,7 +12,9 @@ if redis.call('EXISTS', key) == 0 then
   return 'missing'
 elseif is_final(job[1]) then
   return job[1] == status and (not field or job[4] == value) and 'ok' or job[1]
-elseif is_final(status) then
+end
+check_types(runner)
+if is_final(status) then
   leave(id, runner)
   take_back(id, runner, job[3] or '')
   close(id, status, field or false, value, '')

@@ -11,13 +11,14 @@ if redis.call('EXISTS', key) == 0 then
 elseif not is_final(job[1]) then
   return job[1] == 'dispatched' and 'ok' or job[1] or 'dispatched'
 end
+check_types(runner)
 redis.call('HDEL', key, 'output', 'result', 'error', 'reason', 'ended_at', 'failures', 'crashes', 'progress', 'due')
 redis.call('ZREM', queue_key(runner, 'ended'), id)
 redis.call('ZREM', queue_key(runner, 'dead'), id)
 if job[3] then
-  redis.call('HINCRBY', NAMESPACE .. ':group:' .. job[3], 'open', 1)
-  redis.call('HINCRBY', NAMESPACE .. ':group:' .. job[3], job[1], -1)
-  redis.call('PERSIST', NAMESPACE .. ':group:' .. job[3])
+  redis.pcall('HINCRBY', NAMESPACE .. ':group:' .. job[3], 'open', 1)
+  redis.pcall('HINCRBY', NAMESPACE .. ':group:' .. job[3], job[1], -1)
+  redis.pcall('PERSIST', NAMESPACE .. ':group:' .. job[3])
 end
 make_pending(id, runner)
 return 'ok'

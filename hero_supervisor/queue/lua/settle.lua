@@ -1,51 +1,136 @@
--- See what has become of the jobs of a process that writes into their hashes itself (dispatch.lua).
+-- See what has become of the jobs of a process that takes ids with BLPOP and writes into the jobs' hashes itself, take
+-- what others have pushed to its list into the queue, and put further jobs into the list. One call for all three:
+-- each job of such a process needs it once.
 --
 -- ARGV[4] runner
--- ARGV[5] name of the process
+-- ARGV[5] name of the process, the same for each of its runs
 -- ARGV[6] its list
--- ARGV[7] how many jobs it executes at a time; '0' when it runs no more, and has none
--- ARGV[8] why it ended, or dropped a job, in a word
--- ARGV[9] the same as a sentence
--- ARGV[10] '1' if that counts as a crash of the jobs it had
--- returns {ids that have ended, ids that it had and that others may take now, ids that it executes}
+-- ARGV[7] what is known of it, JSON
+-- ARGV[8] the run that is under way, '' when none is
+-- ARGV[9] how many jobs it executes at a time; '' when several processes share the list: then nobody knows whose an
+--   id is that is out of it
+-- ARGV[10] how many jobs it may have, in the list and out of it, or in a shared list; '0' also takes back what is in
+--   the list
+-- ARGV[11] why its last run ended, in a word; ARGV[12] the same as a sentence
+-- ARGV[13] '1' if that counts as a crash of the jobs it had
+-- ARGV[14] and on: jobs that a run had which is over
+-- returns {ids that have ended, ids that it had and that others may take now, ids that it executes, all that it has,
+--   those it executes that are to be stopped, when to look again in milliseconds or false, number of ids in the list
+--   that were not looked at}
 --
--- A process that takes the next id has done with, or lost, the one before: so of those that are neither in the list
--- nor ended it can only have the last ones that were put there.
-local runner, holder, list, most = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
-local held = queue_key(runner, 'held:' .. holder)
-local waiting, foreign = {}, {}
-for _, id in ipairs(redis.call('LRANGE', list, 0, 999)) do
-  if redis.call('ZSCORE', held, id) then
-    waiting[id] = true
+-- Of the ids that are neither in the list nor ended, these are executed no more:
+-- - those that an earlier run was seen to have: ``run`` in a job's hash is the one that was first seen to have it;
+-- - all but the last ones: a process that takes the next id has done with, or lost, the one before.
+local runner, holder, list, run = ARGV[4], ARGV[5], ARGV[6], ARGV[8]
+local most, window = tonumber(ARGV[9]) or math.huge, tonumber(ARGV[10])
+local held, taken = queue_key(runner, 'held:' .. holder), queue_key(runner, 'taken')
+local SCANNED, MAX_TEXT = 1000, 1048576
+local length = redis.call('LLEN', list)
+
+-- What this makes pending is taken below, so nobody is to be called; and the call that brought us here was heard.
+wake = function() end
+redis.call('DEL', queue_key(runner, 'wake'))
+
+-- The ids in the list that were put there for this process, and the others.
+local listed, is_listed, foreign, is_clean = {}, {}, {}, true
+for _, id in ipairs(redis.call('LRANGE', list, 0, SCANNED - 1)) do
+  if is_listed[id] then
+    is_clean = false -- once is enough
+  elseif redis.call('ZSCORE', held, id) then
+    is_listed[id] = true
+    listed[#listed + 1] = id
+  elseif redis.call('ZSCORE', taken, id) or not is_id(id) or redis.call('EXISTS', job_key(id)) == 0 then
+    listed[#listed + 1] = id -- another's, or what only its maker knows
+    is_listed[id] = true
   else
     foreign[#foreign + 1] = id
+    is_clean = false
   end
 end
-local ended, lost, out = {}, {}, {}
+
+-- What others have pushed goes into the queue, like any job.
+if not is_clean then
+  redis.call('LTRIM', list, SCANNED, -1)
+  for i = #listed, 1, -1 do
+    redis.call('LPUSH', list, listed[i])
+  end
+  for _, id in ipairs(foreign) do
+    adopt(id, runner)
+  end
+end
+
+-- Where an id may be that is not among those looked at.
+local function is_further_down(id)
+  return length > SCANNED and redis.call('LPOS', list, id)
+end
+
+local ended, lost, out, stopping = {}, {}, {}, {}
+local is_over = {}
+for i = 14, #ARGV do
+  is_over[ARGV[i]] = true
+end
+
+local function text_of(id, field)
+  local size = redis.call('HSTRLEN', job_key(id), field)
+  return size <= MAX_TEXT and redis.call('HGET', job_key(id), field) or 'cannot keep this: it has ' .. size .. ' bytes'
+end
+
+-- The process has ended a job.
+local function conclude(id, status, cancel)
+  take_back(id, runner, holder)
+  ended[#ended + 1] = id
+  if status == 'error' and cancel then
+    stopped(id, runner, cancel)
+  elseif status == 'error' then
+    fail(id, runner, text_of(id, 'error') or '', 'failed')
+  else
+    local is_foreign = redis.call('HEXISTS', job_key(id), 'foreign') == 1
+    close(id, status, false, is_foreign and (text_of(id, 'output') or text_of(id, 'result')), '')
+  end
+end
+
+local function lose(id, reason, text, is_counted)
+  take_back(id, runner, holder)
+  recover(id, runner, reason, text, is_counted)
+  lost[#lost + 1] = id
+end
+
+-- A job is out of the list: note who has it, and until when it may.
+local function see_out(id, status, timeout, seen)
+  local deadline = redis.call('ZSCORE', taken, id)
+  if not seen and run ~= '' then
+    redis.call('HSET', job_key(id), 'run', run)
+  end
+  local is_start = status == 'started' and redis.call('HEXISTS', job_key(id), 'started_at') == 0
+  if is_start then
+    redis.call('HSET', job_key(id), 'started_at', digits(now_ms))
+  end
+  if is_start or deadline == 'inf' then
+    redis.call('ZADD', taken, digits(now_ms + bounded(timeout, 1, MAX_S, DEFAULT_TIMEOUT_S) * 1000), id)
+  end
+  out[#out + 1] = id
+end
 
 local function settle(id)
-  local job = redis.call('HMGET', job_key(id), 'status', 'output', 'result', 'error', 'cancel')
-  local status = job[1]
-  if not status then
-    take_back(id, runner, holder)
-  elseif is_final(status) then
+  local job = redis.pcall('HMGET', job_key(id), 'status', 'cancel', 'run', 'timeout')
+  local status, cancel, seen = job[1], job[2], job[3]
+  if job.err or not status then
     take_back(id, runner, holder)
     redis.call('LREM', list, 0, id)
-    ended[#ended + 1] = id
-    if job[5] and status == 'error' then
-      stopped(id, runner, job[5])
-    elseif status == 'error' then
-      fail(id, runner, job[4] or '', 'failed')
-    else
-      close(id, status, false, false, '')
+  elseif is_final(status) then
+    redis.call('LREM', list, 0, id)
+    conclude(id, status, cancel)
+  elseif is_listed[id] or is_further_down(id) then
+    if window == 0 then
+      redis.call('LREM', list, 0, id)
+      take_back(id, runner, holder)
+      redis.call('HDEL', job_key(id), 'holder', 'list')
+      make_pending(id, runner)
     end
-  elseif not waiting[id] then
-    out[#out + 1] = id
-    if status == 'started' and redis.call('ZSCORE', queue_key(runner, 'taken'), id) == 'inf' then
-      local timeout_s = tonumber(redis.call('HGET', job_key(id), 'timeout')) or DEFAULT_TIMEOUT_S
-      redis.call('ZADD', queue_key(runner, 'taken'), digits(now_ms + timeout_s * 1000), id)
-      redis.call('HSET', job_key(id), 'started_at', digits(now_ms))
-    end
+  elseif is_over[id] or (seen and run ~= '' and seen ~= run) then
+    lose(id, ARGV[11], ARGV[12], ARGV[13] == '1')
+  else
+    see_out(id, status, job[4], seen)
   end
 end
 
@@ -53,20 +138,36 @@ for _, id in ipairs(redis.call('ZRANGE', held, 0, -1)) do
   settle(id)
 end
 while #out > most do
-  local id = table.remove(out, 1)
-  take_back(id, runner, holder)
-  recover(id, runner, ARGV[8], ARGV[9], ARGV[10] == '1')
-  lost[#lost + 1] = id
+  lose(table.remove(out, 1), 'dropped', 'its runner took another job without having ended it', true)
 end
--- What others have pushed goes into the queue, like any job.
-for _, id in ipairs(foreign) do
-  redis.call('LREM', list, 0, id)
-  local job = redis.call('HMGET', job_key(id), 'status', 'digest', 'runner')
-  local is_known = job[2] or redis.call('EXISTS', job_key(id)) == 0
-  if not is_known and not is_final(job[1] or 'dispatched') then
-    redis.call('HSET', job_key(id), 'runner', runner, 'foreign', '1', 'digest', '')
-    redis.call('ZADD', queue_key(runner, 'jobs'), digits(now_ms * 1000), id)
-    make_pending(id, runner)
+
+-- Fill the list. Places in ``held`` are the order in the list, so no two are the same.
+local last = tonumber(redis.call('ZRANGE', held, -1, -1, 'WITHSCORES')[2]) or 0
+local room = window - redis.call('ZCARD', held) + (most == math.huge and #out or 0)
+local again = promote(runner)
+if room > 0 then
+  local _
+  _, again = take(runner, room, function(id)
+    redis.call('HINCRBY', job_key(id), 'attempt', 1)
+    redis.call('HDEL', job_key(id), 'run', 'started_at')
+    redis.call('HSET', job_key(id), 'holder', holder, 'list', list, 'updated_at', NOW)
+    last = math.max(now_ms, last + 0.001)
+    redis.call('ZADD', taken, '+inf', id)
+    redis.call('ZADD', held, string.format('%.3f', last), id)
+    redis.call('RPUSH', list, id)
+  end)
+end
+if redis.call('HGET', queue_key(runner, 'holders'), holder) ~= ARGV[7] then
+  redis.call('HSET', queue_key(runner, 'holders'), holder, ARGV[7])
+end
+if window == 0 and redis.call('EXISTS', held) == 0 then
+  redis.call('HDEL', queue_key(runner, 'holders'), holder)
+end
+
+local all = redis.call('ZRANGE', held, 0, -1)
+for _, id in ipairs(out) do
+  if redis.call('HEXISTS', job_key(id), 'cancel') == 1 then
+    stopping[#stopping + 1] = id
   end
 end
-return {ended, lost, out}
+return {ended, lost, out, all, stopping, again or false, math.max(0, length - SCANNED)}

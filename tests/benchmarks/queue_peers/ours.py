@@ -18,7 +18,7 @@ CONCURRENCY = int(os.environ.get("BENCH_CONCURRENCY", "8"))
 
 
 def make_worker(url: str, count: Count) -> Worker:
-    worker = Worker(redis_url=url, runner=RUNNER, namespace="bench", concurrency=CONCURRENCY)
+    worker = Worker(RUNNER, redis_url=url, namespace="bench", concurrency=CONCURRENCY)
 
     @worker.executor("noop")
     async def noop(_: JobContext) -> str:

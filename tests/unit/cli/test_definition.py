@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 def test_runner_add_sends_the_definition_and_shows_the_status(service: Service) -> None:
     service.answers["add_runner"] = runner_status("w", "stopped")
     options = "--env A=1 --env B=x=y --cwd /srv --user u --group g --description d --queue q --readiness notify"
-    times = "--restart never --restart-delay 2 --start-timeout 3 --stop-timeout 4 --sandbox strict -l t=w --instances 2"
-    result = service.herosup(*f"runner add w {options} {times} -- /bin/cat --json -n".split())
+    times = "--restart never --restart-delay 2 --start-timeout 3 --stop-timeout 4 --sandbox strict -l t=w"
+    jobs = "--instances 2 --concurrency 3 --protocol list"
+    result = service.herosup(*f"runner add w {options} {times} {jobs} -- /bin/cat --json -n".split())
     assert (result.exit_code, result.stdout) == (0, "w: stopped\n")
     definition = {
         "id": "w",
@@ -29,6 +30,8 @@ def test_runner_add_sends_the_definition_and_shows_the_status(service: Service) 
         "env": {"A": "1", "B": "x=y"},
         "labels": {"t": "w"},
         "instances": 2,
+        "concurrency": 3,
+        "protocol": "list",
         "working_directory": "/srv",
         "user": "u",
         "group": "g",

@@ -95,6 +95,12 @@ def test_job_queue_prints_the_id(service: Service) -> None:
     assert service.calls[0][1]["job"]["payload"] == "echo hi"
 
 
+def test_a_job_may_have_an_id_of_ones_own(service: Service) -> None:
+    service.answers["queue_job_to_runner"] = "mine"
+    service.herosup("job", "queue", "sh", "x", "--id", "mine")
+    assert service.calls[0][1]["job"]["id"] == "mine"
+
+
 def test_job_status_prints_the_word(service: Service) -> None:
     service.answers["get_job_status"] = "started"
     assert service.herosup("job", "status", "1").stdout == "started\n"
@@ -110,3 +116,108 @@ def test_job_list_is_a_table(service: Service) -> None:
         "1   sh                error   2 d ago  now",
     ]
     assert service.calls == [("list_jobs", {"runner": "sh", "status": "error", "limit": 5})]
+
+
+def test_options_of_a_job_are_sent_as_the_service_names_them(service: Service) -> None:
+    service.answers["queue_job_to_runner"] = "abc"
+    options = "--priority 9 --delay 1.5 --after x --after y --retries 3 --key k -l a=b --group g"
+    service.herosup("job", "queue", "sh", "x", *options.split())
+    job = service.calls[0][1]["job"]
+    del job["id"]
+    assert job == {
+        "payload": "x",
+        "priority": 9,
+        "delay_s": 1.5,
+        "prerequisites": ["x", "y"],
+        "max_retries": 3,
+        "idempotency_key": "k",
+        "labels": {"a": "b"},
+        "group": "g",
+    }
+
+
+@pytest.mark.parametrize(
+    ("states", "first", "code"),
+    [
+        (["finished", "finished"], False, 0),
+        (["finished", "error"], False, 1),
+        (["finished", "cancelled"], False, 1),
+        (["finished", "started"], False, 3),
+        (["finished", "started"], True, 0),
+        (["started", "started"], True, 3),
+    ],
+)
+def test_waiting_for_jobs_tells_by_its_exit_code_how_they_ended(
+    service: Service, states: list[str], first: bool, code: int
+) -> None:
+    service.answers["wait_for_jobs"] = [
+        {"job_id": str(number), "status": state, "result": "one\ntwo"} for number, state in enumerate(states)
+    ]
+    result = service.herosup("job", "wait", "0", "1", *(["--first"] if first else []))
+    assert result.exit_code == code
+    assert result.stdout.splitlines()[1].split() == ["0", states[0], "one"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "code"),
+    [({"finished": 2}, 0), ({"finished": 1, "error": 1}, 1), ({"open": 1, "finished": 1}, 3)],
+)
+def test_waiting_for_a_group_does_too(service: Service, counts: dict[str, int], code: int) -> None:
+    service.answers["wait_for_group"] = counts
+    result = service.herosup("job", "wait", "--group", "g", "--timeout", "2")
+    assert result.exit_code == code
+    assert service.calls == [("wait_for_group", {"group": "g", "timeout": 2.0})]
+
+
+@pytest.mark.parametrize("words", [[], ["1", "--group", "g"]])
+def test_waiting_for_nothing_or_two_things_is_wrong_usage(service: Service, words: list[str]) -> None:
+    result = service.herosup("job", "wait", *words)
+    assert (result.exit_code, service.calls) == (2, [])
+
+
+def test_cancelling_tells_how_each_job_stands(service: Service) -> None:
+    service.answers["cancel_job"] = lambda params: {"job_id": params["job_id"], "status": "stopping"}
+    result = service.herosup("job", "cancel", "1", "2")
+    assert result.stdout.splitlines() == ["ID  STATUS", "1   stopping", "2   stopping"]
+
+
+@pytest.mark.parametrize("verb", ["retry", "delete"])
+def test_what_is_done_to_jobs_is_done_to_each_of_them(service: Service, verb: str) -> None:
+    service.answers[f"{verb}_job"] = None
+    assert service.herosup("job", verb, "1", "2").exit_code == 0
+    assert service.calls == [(f"{verb}_job", {"job_id": "1"}), (f"{verb}_job", {"job_id": "2"})]
+
+
+def test_a_job_is_shown_with_what_is_known_of_it(service: Service) -> None:
+    service.answers["get_job_state"] = {
+        "job_id": "1",
+        "status": "error",
+        "crashes": 2,
+        "failures": 0,
+        "error": "a\x1bb",
+    }
+    job = {
+        "priority": 5,
+        "labels": {"a": "b", "c": "d"},
+        "prerequisites": [],
+        "payload": "one\ntwo\nthree",
+        "env_vars": {},
+    }
+    service.answers["get_job"] = job
+    lines = service.herosup("job", "show", "1").stdout.splitlines()
+    assert [(line[:15].rstrip(), line[17:]) for line in lines] == [
+        ("job id", "1"),
+        ("status", "error"),
+        ("crashes", "2"),
+        ("error", "a\\x1bb"),
+        ("priority", "5"),
+        ("labels", "a=b c=d"),
+        ("payload", "one (3 lines)"),
+    ]
+    assert json.loads(service.herosup("job", "show", "1", "--json").stdout)["job"] == job
+
+
+def test_a_cancelled_job_has_no_result(service: Service) -> None:
+    service.answers["get_job_result"] = {"job_id": "1", "status": "cancelled", "error": None}
+    result = service.herosup("job", "result", "1")
+    assert (result.exit_code, result.stderr) == (1, "error: job 1 was cancelled\n")
