@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from hero_supervisor.client import JobClient
 from tests.conftest import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
 _numbers = itertools.count(1)
@@ -102,3 +104,17 @@ def redis_url(redis_server: RedisProcess) -> str:
 def namespace() -> str:
     """Give a namespace that no other test has."""
     return f"test{next(_numbers)}"
+
+
+@pytest.fixture
+async def client(redis_url: str, namespace: str) -> AsyncIterator[JobClient]:
+    """Give a client of the test's namespace."""
+    async with JobClient.connect(redis_url, namespace) as client:
+        yield client
+
+
+@pytest.fixture
+async def raw(redis_server: RedisProcess) -> AsyncIterator[AsyncRedis]:
+    """Give what a foreign client or runner has: a plain connection."""
+    async with AsyncRedis(unix_socket_path=str(redis_server.socket), decode_responses=True, protocol=2) as raw:
+        yield raw

@@ -12,27 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-from redis.asyncio import Redis
 
-from hero_supervisor.client import JobClient
 from hero_supervisor.job import Job, JobResult, JobStatus
 from hero_supervisor.worker import StopRequest, Worker
-from tests.redis_fixtures import RedisProcess, eventually
+from tests.redis_fixtures import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-
-@pytest.fixture
-async def client(redis_url: str, namespace: str) -> AsyncIterator[JobClient]:
-    async with JobClient.connect(redis_url, namespace) as client:
-        yield client
-
-
-@pytest.fixture
-async def raw(redis_server: RedisProcess) -> AsyncIterator[Redis]:
-    async with Redis(unix_socket_path=str(redis_server.socket), decode_responses=True, protocol=2) as raw:
-        yield raw
+    from hero_supervisor.client import JobClient
 
 
 class StartRunner(Protocol):

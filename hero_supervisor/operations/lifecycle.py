@@ -19,6 +19,7 @@ from hero_supervisor.definition.restart import PositiveSeconds
 from hero_supervisor.engine.drain import drain_signal
 from hero_supervisor.engine.order import cycle_faults
 from hero_supervisor.errors import Conflict, Fault, InvalidInput, InvalidRunner, OperationTimeout, RunnerExists
+from hero_supervisor.queue.keys import Keys
 from hero_supervisor.reachability import reach_faults
 from hero_supervisor.records import ExitReason, RunnerStatus
 from hero_supervisor.runner import JobProtocol, Runner, RunnerId
@@ -256,10 +257,21 @@ class LifecycleOperations(Parts):
         """Yield what is wrong with a valid runner on this machine, among the runners that are here."""
         after = {id: tuple(self._registry.get(id).definition.after) for id in self._registry}
         yield from cycle_faults(runner.id, after | {runner.id: tuple(runner.after)})
+        yield from self._queue_faults(runner)
         if runner.external:
             return
         yield from faults_on(runner, self._site, self._processes.capabilities)
         yield from reach_faults(runner, self._site, self._processes.capabilities)
+
+    def _queue_faults(self, runner: Runner) -> Iterable[Fault]:
+        """Yield why a runner may not have the list that it names: what is put into one is taken from there."""
+        if runner.queue is None:
+            return
+        if Keys(self._site.namespace).is_own(runner.queue):
+            yield Fault("queue", "is the name of one of the supervisor's own keys")
+        for other in self._registry:
+            if other != runner.id and self._queue_of(self._registry.get(other).definition) == runner.queue:
+                yield Fault("queue", f"is the list of runner '{other}': jobs would be taken from each other")
 
     async def _start(self, stored: StoredRunner) -> RunnerStatus:
         runner = stored.definition

@@ -73,6 +73,11 @@ class Keys:
         """Return the id in the name of a job hash; undecodable bytes become U+FFFD, which no id contains."""
         return key.decode(errors="replace").removeprefix(self.job_prefix)
 
+    def is_own(self, name: str) -> bool:
+        """Whether a name is that of a key, or of a kind of keys, that is not for lists of ids."""
+        words = ("job:", "q:{", "q:reply:", "queues", "group:", "dependents:", "probe")
+        return name.startswith(tuple(f"{self.namespace}:{word}" for word in words))
+
     def work_queue(self, runner_id: str, instance: int = 1) -> str:
         """Return the default list of an instance of a runner that takes ids with BLPOP."""
         return f"{self.work_queue_prefix}{runner_id}" + (f":inst:{instance}" if instance > 1 else "")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hero_supervisor.client import JobClient
 from hero_supervisor.job import Job, JobStatus
 from hero_supervisor.queue import claims
 from hero_supervisor.queue.ledger import Death
@@ -20,7 +19,9 @@ from tests.conftest import missing
 from tests.redis_fixtures import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
+
+    from hero_supervisor.client import JobClient
 
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/claim-worker.pl"
 SCRIPTS = Path(claims.__file__).parent / "lua"
@@ -49,12 +50,6 @@ def start(redis_url: str, namespace: str) -> Iterator[Callable[[], Worker]]:
     for worker in workers:
         worker.process.kill()
         worker.process.wait()
-
-
-@pytest.fixture
-async def client(redis_url: str, namespace: str) -> AsyncIterator[JobClient]:
-    async with JobClient.connect(redis_url, namespace) as client:
-        yield client
 
 
 async def run(client: JobClient, payload: str, **fields: object) -> tuple[JobStatus, str | None]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hero_supervisor.client import JobClient
 from hero_supervisor.errors import HolderFenced
 from hero_supervisor.job import CrashPolicy, Job, JobStatus
 from hero_supervisor.jobs import claimed, execution
@@ -22,15 +21,10 @@ from tests.redis_fixtures import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from hero_supervisor.client import JobClient
     from hero_supervisor.job import JobState
     from hero_supervisor.supervisor import Supervisor
     from hero_supervisor.testing import InMemoryProcessManager
-
-
-@pytest.fixture
-async def client(redis_url: str, namespace: str) -> AsyncIterator[JobClient]:
-    async with JobClient.connect(redis_url, namespace) as client:
-        yield client
 
 
 class Worker:

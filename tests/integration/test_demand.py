@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hero_supervisor.client import JobClient
 from hero_supervisor.errors import InvalidRunner
 from hero_supervisor.job import Job
 from hero_supervisor.queue.claims import FINISHED, Claims, Ended, HolderRecord
@@ -19,14 +18,9 @@ from tests.redis_fixtures import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from hero_supervisor.client import JobClient
     from hero_supervisor.supervisor import Supervisor
     from hero_supervisor.testing import InMemoryExitSource, InMemoryProcessManager
-
-
-@pytest.fixture
-async def client(redis_url: str, namespace: str) -> AsyncIterator[JobClient]:
-    async with JobClient.connect(redis_url, namespace) as client:
-        yield client
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis.asyncio import Redis
 
-from hero_supervisor.client import JobClient
 from hero_supervisor.errors import Conflict, HolderFenced, InvalidRunner, RunnerExists
 from hero_supervisor.job import Job, JobStatus
 from hero_supervisor.jobs import claimed, listed
@@ -24,21 +22,11 @@ from tests.redis_fixtures import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from redis.asyncio import Redis
+
+    from hero_supervisor.client import JobClient
     from hero_supervisor.supervisor import Supervisor
     from hero_supervisor.testing import InMemoryProcessManager
-    from tests.redis_fixtures import RedisProcess
-
-
-@pytest.fixture
-async def client(redis_url: str, namespace: str) -> AsyncIterator[JobClient]:
-    async with JobClient.connect(redis_url, namespace) as client:
-        yield client
-
-
-@pytest.fixture
-async def raw(redis_server: RedisProcess) -> AsyncIterator[Redis]:
-    async with Redis(unix_socket_path=str(redis_server.socket), decode_responses=True, protocol=2) as raw:
-        yield raw
 
 
 @pytest.fixture

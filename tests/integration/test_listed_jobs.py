@@ -6,36 +6,22 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis.asyncio import Redis
 
-from hero_supervisor.client import JobClient
 from hero_supervisor.job import CrashPolicy, Job, JobStatus
 from hero_supervisor.jobs import listed
 from hero_supervisor.runner import Executor, JobProtocol, Runner
 from tests.redis_fixtures import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from redis.asyncio import Redis
 
+    from hero_supervisor.client import JobClient
     from hero_supervisor.job import JobState
     from hero_supervisor.supervisor import Supervisor
     from hero_supervisor.testing import InMemoryProcessManager
-    from tests.redis_fixtures import RedisProcess
     from tests.supervisor_fixtures import Build
 
 R = Runner(id="r", command=("/bin/true",))
-
-
-@pytest.fixture
-async def client(redis_url: str, namespace: str) -> AsyncIterator[JobClient]:
-    async with JobClient.connect(redis_url, namespace) as client:
-        yield client
-
-
-@pytest.fixture
-async def raw(redis_server: RedisProcess) -> AsyncIterator[Redis]:
-    async with Redis(unix_socket_path=str(redis_server.socket), decode_responses=True, protocol=2) as raw:
-        yield raw
 
 
 class Process:

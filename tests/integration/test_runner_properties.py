@@ -90,7 +90,7 @@ READ_BACK: list[tuple[str, Any, str, str]] = [
 #: What is not read back above: what the supervisor itself acts on, and what has tests of its own below or elsewhere.
 OF_THE_SUPERVISOR = {
     *("labels", "autostart", "instances", "queue", "after", "allow_secret_env", "id", "executor", "sandbox"),
-    *("protocol", "concurrency", "demand", "idle_ping"),
+    *("protocol", "concurrency", "demand", "idle_ping", "external"),
     *("reload_signal", "max_age_s", "max_age_jitter_s", "restart_calendar", "readiness_probe", "liveness_probe"),
     *(f"backoff.{name}" for name in ("delay_s", "max_delay_s", "factor", "jitter", "give_up_after")),
 }

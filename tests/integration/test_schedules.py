@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.asyncio import Redis
 
-from hero_supervisor.client import JobClient
 from hero_supervisor.errors import RunnerNotFound, ScheduleNotFound
 from hero_supervisor.job import Job
 from hero_supervisor.runner import Runner
@@ -17,19 +16,13 @@ from hero_supervisor.schedule import MissedRuns, Schedule
 from tests.redis_fixtures import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from hero_supervisor.client import JobClient
     from hero_supervisor.supervisor import Supervisor
     from tests.supervisor_fixtures import Build
 
 HOURLY = Schedule(id="hourly", runner="a", cron="@hourly", job=Job(payload="x"))
-
-
-@pytest.fixture
-async def client(redis_url: str, namespace: str) -> AsyncIterator[JobClient]:
-    async with JobClient.connect(redis_url, namespace) as client:
-        yield client
 
 
 @pytest.fixture

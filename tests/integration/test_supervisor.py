@@ -217,3 +217,18 @@ async def test_supervision_ends_with_the_supervisor(build: Build) -> None:
         await asyncio.sleep(0)
         assert not supervising.done()
     await supervising
+
+
+@pytest.mark.parametrize(
+    "name", ["{ns}:job:x", "{ns}:q:{{b}}:pending", "{ns}:q:reply:x", "{ns}:queues", "{ns}:q:work:type:b"]
+)
+async def test_a_list_that_is_somebody_elses_is_refused(supervisor: Supervisor, name: str, namespace: str) -> None:
+    await supervisor.add_runner(B)
+    with pytest.raises(errors.InvalidRunner) as caught:
+        await supervisor.add_runner(Runner(id="x", command=("/bin/true",), queue=name.format(ns=namespace)))
+    assert [fault.path for fault in caught.value.faults] == ["queue"]
+
+
+async def test_a_list_in_the_originals_form_may_be_named(supervisor: Supervisor, namespace: str) -> None:
+    for number, name in enumerate((f"{namespace}:q:work:type:osis", "elsewhere")):
+        await supervisor.add_runner(Runner(id=f"x{number}", command=("/bin/true",), queue=name))

@@ -6,9 +6,7 @@ from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis.asyncio import Redis
 
-from hero_supervisor.client import JobClient
 from hero_supervisor.job import Job
 from hero_supervisor.queue.claims import Claim, Claims, Ended, HolderRecord
 from hero_supervisor.queue.connection import RedisServer
@@ -17,25 +15,14 @@ from hero_supervisor.queue.ledger import Death
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from tests.redis_fixtures import RedisProcess
+    from redis.asyncio import Redis
+
+    from hero_supervisor.client import JobClient
 
     Hold = Callable[[str], Awaitable[Claims]]
 
 CRASH = Death("signal", "its runner was killed by SIGSEGV", is_counted=True)
 REBOOT = Death("reboot", "its host was started again", is_counted=False)
-
-
-@pytest.fixture
-async def client(redis_url: str, namespace: str) -> AsyncIterator[JobClient]:
-    async with JobClient.connect(redis_url, namespace) as client:
-        yield client
-
-
-@pytest.fixture
-async def raw(redis_server: RedisProcess) -> AsyncIterator[Redis]:
-    """Give what a foreign client or runner has: a plain connection."""
-    async with Redis(unix_socket_path=str(redis_server.socket), decode_responses=True, protocol=2) as raw:
-        yield raw
 
 
 @pytest.fixture
