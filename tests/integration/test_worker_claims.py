@@ -17,7 +17,7 @@ from tests.redis_fixtures import eventually
 from tests.worker_fixtures import run, serving, status_is, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Sequence
 
     from redis.asyncio import Redis
 
@@ -211,24 +211,46 @@ async def test_a_worker_that_was_taken_for_dead_breaks_all_off_and_says_so(clien
 
 
 async def test_a_worker_that_gets_the_word_and_has_no_slot_passes_it_on(
-    client: JobClient, worker: Worker, redis_url: str, namespace: str
+    client: JobClient, worker: Worker, raw: Redis, redis_url: str, namespace: str
 ) -> None:
-    go = asyncio.Event()
+    go = {name: asyncio.Event() for name in ("first", "second", "third", "last")}
 
-    async def wait(_: JobContext) -> None:
-        await go.wait()
+    async def wait(ctx: JobContext) -> None:
+        await go[ctx.payload].wait()
 
-    other = Worker("r", redis_url=redis_url, namespace=namespace, concurrency=2, stop_grace_s=5)
+    async def queue(*names: str) -> None:
+        await client.enqueue_many([Job(id=name, runner="r", payload=name) for name in names])
+
+    async def listeners() -> int:
+        wake = client.keys.queue("r", "wake")
+        blocked = [each["cmd"] for each in await raw.client_list()].count("blpop")
+        return -1 if await raw.exists(wake) else blocked
+
+    other = Worker("r", redis_url=redis_url, namespace=namespace, concurrency=1, stop_grace_s=5)
     for each in (worker, other):
         each.executor("wait")(wait)
-    async with serving(worker), serving(other):
-        jobs = [Job(runner="r", payload="") for _ in range(4)]
-        for job in jobs:
-            await client.enqueue(job)
+    async with serving(worker):
+        await queue("first")
+        await status_is(client, "first", JobStatus.STARTED)
+        await raw.hset(client.keys.settings("r"), "is_paused", "1")
+        await queue("second", "third")
+        await eventually(lambda: is_number(listeners(), 1))
+        # What ends now brings two jobs, while the worker still listens for the word.
+        await raw.hdel(client.keys.settings("r"), "is_paused")
+        go["first"].set()
+        await status_is(client, "third", JobStatus.STARTED)
+        async with serving(other):
+            await eventually(lambda: is_number(listeners(), 2))
+            await queue("last")
             async with asyncio.timeout(2):  # less than the time after which workers look by themselves
-                await status_is(client, job.id, JobStatus.STARTED)
-        go.set()
-        await asyncio.gather(*(client.wait_for_result(job.id, timeout_s=5) for job in jobs))
+                await status_is(client, "last", JobStatus.STARTED)
+            for event in go.values():
+                event.set()
+            await client.wait_for_result("last", timeout_s=5)
+
+
+async def is_number(found: Awaitable[int], number: int) -> bool:
+    return await found == number
 
 
 async def test_what_a_former_process_of_the_same_name_had_is_taken_up(
