@@ -23,8 +23,15 @@ FIRST_PAUSE_S: Final = 0.05
 MAX_PAUSE_S: Final = 2.0
 
 
-async def follow_changes(server: RedisServer, prefixes: Iterable[str], on_change: OnChange) -> None:
-    """Tell of keys that change, until cancelled.
+async def follow_changes(
+    server: RedisServer,
+    prefixes: Iterable[str],
+    on_change: OnChange,
+    *,
+    channel: str | None = None,
+    on_word: Callable[[bytes], None] = lambda _: None,
+) -> None:
+    """Tell of keys that change, and of what is said on a channel, until cancelled.
 
     News is lost while the connection is down, and a connection may be dead without anybody noticing: who follows also
     has to look by himself from time to time. Trouble is not reported, for he meets it then.
@@ -32,7 +39,9 @@ async def follow_changes(server: RedisServer, prefixes: Iterable[str], on_change
     Args:
         server: The server.
         prefixes: What the names of the keys begin with.
-        on_change: Is told. It must not raise, and returns at once.
+        on_change: Is told. It must not raise, and returns at once; neither does ``on_word``.
+        channel: A channel to listen to as well.
+        on_word: Is told what is said there.
     """
     client = server.tracking(*without_overlaps(prefixes))
     pause_s = FIRST_PAUSE_S
@@ -41,10 +50,13 @@ async def follow_changes(server: RedisServer, prefixes: Iterable[str], on_change
             with suppress(HeroError), server.errors():
                 async with client.pubsub() as subscription:
                     async with server.call():
-                        await subscription.subscribe(INVALIDATIONS)
+                        await subscription.subscribe(INVALIDATIONS, *([channel] if channel else []))
                     async for message in subscription.listen():
                         pause_s = FIRST_PAUSE_S
                         data = message["data"]
+                        if isinstance(data, bytes):
+                            on_word(data)
+                            continue
                         # No list: a confirmed subscription, which may have come after a change; or FLUSHALL.
                         on_change(data if isinstance(data, list) else None)
             await asyncio.sleep(pause_s)

@@ -17,6 +17,7 @@ key                                   type    content
 ``{ns}:group:{name}``                 hash    how many jobs of a group are open, finished, error, cancelled.
                                               Expires a week after its last job has ended.
 ``…:set-aside``                       any     what a key of another type held: ``check_integrity`` renamed it
+``{ns}:ends``                         channel  ids of jobs, told by the scripts when they have ended
 ``{ns}:probe``                        none    never exists; a push that needs it to exist changes nothing and
                                               tells whether writes are allowed
 ====================================  ======  ==================================================================
@@ -103,6 +104,11 @@ class Keys:
     def queues(self) -> str:
         """Return the set of the names of all queues."""
         return f"{self.namespace}:queues"
+
+    @property
+    def ends(self) -> str:
+        """Return the channel on which the ids of jobs are told that have ended."""
+        return f"{self.namespace}:ends"
 
     def group(self, name: str) -> str:
         """Return the counts of a group of jobs."""

@@ -1,7 +1,8 @@
 """Waiting for the end of jobs: any number of waiters, one connection.
 
 Runners write results straight into the job's hash, so Redis itself has to tell us: CLIENT TRACKING in broadcast mode
-names every changed key with the prefix of job hashes, whoever changed it. Three parts run while somebody waits:
+names every changed key with the prefix of job hashes, whoever changed it. Ends that a script of ours brought about are
+told on a channel as well, and looked at first. Three parts run while somebody waits:
 
 - the *listener* subscribes, and turns changed keys into ids to look at;
 - the *reader* looks at them, many per round trip, and settles the waiters of jobs that have ended;
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two sweeps.
 SWEEP_S: Final = 1.0
+#: Seconds after a change until a job is looked at whose end nobody tells.
+UNTOLD_S: Final = 0.005
 #: Sweeps without a waiter after which everything is put away.
 IDLE_SWEEPS: Final = 10
 #: Seconds that a waiter whose time is up spends on finding out how its job stands.
@@ -159,10 +162,22 @@ class JobWatcher:
 
     async def _listen(self) -> None:
         # Its trouble is not reported: the reader meets the same, and meanwhile the sweep does this work.
-        await follow_changes(self._server, [self._store.keys.job_prefix], self._on_change)
+        keys = self._store.keys
+        await follow_changes(
+            self._server, [keys.job_prefix], self._on_change, channel=keys.ends, on_word=self._on_end_of
+        )
 
     def _on_change(self, keys: list[bytes] | None) -> None:
-        self._touch(self._waiters if keys is None else map(self._store.keys.job_id, keys))
+        if keys is None:
+            self._touch(self._waiters)
+            return
+        # Most changes are no ends, and the scripts tell those: what is left are runners that write for themselves.
+        changed = self._waiters.keys() & map(self._store.keys.job_id, keys)
+        if changed:
+            asyncio.get_running_loop().call_later(UNTOLD_S, self._touch, changed)
+
+    def _on_end_of(self, job_id: bytes) -> None:
+        self._touch([job_id.decode(errors="replace")])
 
     async def _read(self) -> None:
         while True:

@@ -215,6 +215,7 @@ local function record_end(id, status, field, text, reason, is_dead)
     redis.pcall('EXPIRE', NAMESPACE .. ':q:reply:' .. id, REPLY_TTL_S)
   end
   trim(runner, 2)
+  redis.pcall('PUBLISH', NAMESPACE .. ':ends', id) -- pcall: who may not do that loses some speed, and no end
 end
 
 -- End a job for good, and those that cannot be executed without it. It is in no set any more.
