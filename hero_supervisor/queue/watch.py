@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two sweeps.
 SWEEP_S: Final = 1.0
-#: Seconds after a change until a job is looked at whose end nobody tells.
+#: Seconds until a job is looked at that somebody begins to wait for, or that has changed, if no end is told.
 UNTOLD_S: Final = 0.005
 #: Sweeps without a waiter after which everything is put away.
 IDLE_SWEEPS: Final = 10
@@ -76,7 +76,7 @@ class JobWatcher:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(job_id, set()).add(future)
         self._run_in_background()
-        self._touch([job_id])
+        self._touch_soon({job_id})
         try:
             async with asyncio.timeout(timeout_s):
                 outcome = await future
@@ -174,7 +174,11 @@ class JobWatcher:
         # Most changes are no ends, and the scripts tell those: what is left are runners that write for themselves.
         changed = self._waiters.keys() & map(self._store.keys.job_id, keys)
         if changed:
-            asyncio.get_running_loop().call_later(UNTOLD_S, self._touch, changed)
+            self._touch_soon(changed)
+
+    def _touch_soon(self, job_ids: set[str]) -> None:
+        """Have jobs looked at, unless their end is told before: each look costs as much as queueing a job."""
+        asyncio.get_running_loop().call_later(UNTOLD_S, self._touch, job_ids)
 
     def _on_end_of(self, job_id: bytes) -> None:
         self._touch([job_id.decode(errors="replace")])
