@@ -149,15 +149,19 @@ async def test_a_bus_that_answers_with_an_error_is_there(bus: FakeBus, connectio
     assert await call == []
 
 
-async def test_a_bus_is_not_asked_while_calls_are_answered_or_none_waits(bus: FakeBus, connection: Connection) -> None:
+async def test_a_bus_is_not_asked_while_calls_are_answered_or_none_waits(
+    bus: FakeBus, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "SILENCE_S", 0.3)  # longer than a busy machine lets us wait for an answer
     busy = Busy(bus, "Slow")
     call = asyncio.create_task(connection.ask(SLOW, timeout_s=300))
     await bus.called("Ping")
     busy.answer()
     await call
-    await asyncio.wait([asyncio.create_task(connection.wait_lost())], timeout=0.3)  # six silences
+    await asyncio.wait([asyncio.create_task(connection.wait_lost())], timeout=0.9)  # three silences
     asked = bus.members().count("Ping")
     del bus.answers["Slow"]
-    for _ in range(200):
+    end_s = asyncio.get_running_loop().time() + 0.9
+    while asyncio.get_running_loop().time() < end_s:
         await connection.ask(SLOW, timeout_s=300)
     assert bus.members().count("Ping") == asked == 1
