@@ -11,7 +11,8 @@ is delivered, and systemd may have started the next run already.
   run may take one; it keeps it. So no job is given away that somebody has.
 - The next run is there already. Ids that the run before was seen to have (``run`` in their hashes) are lost. One that
   was taken in the moment between, unseen, is taken for the new run's: it is found lost when that takes another one,
-  when it ends, or at the job's deadline, which runs from when it was seen out of the list.
+  or a ping that is put into its list if there is none, when it ends, or at the job's deadline, which runs from when it
+  was seen out of the list. Pings are of use only to who executes one job at a time.
 
 Rejected: asking Redis which clients wait in BLPOP (CLIENT LIST does not tell for which list, nor whose a connection
 is); taking an unseen id for lost (a job would be executed twice although its process is well).
@@ -39,7 +40,7 @@ from hero_supervisor.runner import JobProtocol
 from hero_supervisor.state import Desired
 
 from .claimed import ENDING_PAUSE_S
-from .death import REBOOT, death_of, is_over
+from .death import REBOOT, UNKNOWN, death_of, is_over
 from .execution import OVERDUE_GRACE_S
 from .list_news import ListNews
 from .lists import PREFIX, is_shared, list_of, places_of, window_of
@@ -233,6 +234,8 @@ class ListedJobs:
             runner.id,
             place,
             run=run,
+            coming=run or _next_birth(units[0]),
+            born=f"+{units[0].restarts}",
             executes=None if is_shared(runner) else runner.concurrency,
             window=window,
             death=death,
@@ -251,6 +254,8 @@ class ListedJobs:
         if seen.boot_id not in {"", self._host().boot_id}:
             return REBOOT
         is_next = is_over(unit, unit.invocation_id) is False
+        if is_next and seen.run in {"", unit.invocation_id}:
+            return UNKNOWN  # it ended unseen
         run = seen.run if is_next else unit.invocation_id or seen.run
         return death_of(unit, run, desired=stored.desired, cause=self._exits.cause(run))
 
@@ -292,3 +297,8 @@ class ListedJobs:
         unit = await self._processes.status(record.unit)
         place = ListPlace(record.queue, holder, record)
         await self._settle(stored, place, [unit], window=0)
+
+
+def _next_birth(unit: UnitStatus) -> str:
+    """Return what is known of the next run of a unit that does not run."""
+    return f"+{unit.restarts + 1}" if unit.sub_state.startswith("auto-restart") else "+0"

@@ -30,6 +30,8 @@ A queue's own keys hold its runner in braces, so that Redis Cluster keeps them t
 ``blocked``       zset    ids of jobs that wait for others, scored by since when
 ``taken``         zset    the ledger: ids of jobs that were handed out and have not ended, scored by deadline
 ``held:HOLDER``   zset    those of them that one process has, scored by when it got them
+``ping:HOLDER``   hash    the ping in the list of a process of which it is not known whether it executes a job:
+                          ``id``, and ``at``, its place among those in ``held``
 ``jobs``          zset    ids of all jobs that are known, scored by creation in microseconds: the index
 ``ended``         zset    ids of jobs that have ended, scored by when they are forgotten
 ``dead``          zset    ids of those that are dead letters, scored by when they became so

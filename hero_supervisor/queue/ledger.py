@@ -130,6 +130,8 @@ class Ledger:
         place: ListPlace,
         *,
         run: str,
+        coming: str,
+        born: str,
         executes: int | None,
         window: int,
         death: Death,
@@ -143,6 +145,9 @@ class Ledger:
             runner: Whose queue.
             place: The list, and who takes from it.
             run: Id of the run of the process that is under way; '' when none is.
+            coming: What is known of the run that takes what is put into the list now: its id, or '+' and how often
+                its unit will have been restarted.
+            born: '+' and how often the unit of the run under way has been restarted.
             executes: How many jobs it executes at a time; ``None`` when several processes share the list.
             window: How many jobs it may have, in the list and out of it, or in a shared list. 0 also takes back what is
                 in the list.
@@ -151,7 +156,7 @@ class Ledger:
         """
         known = msgspec.json.encode(place.record)
         reasons = (death.reason, death.text, int(death.is_counted))
-        head = (place.holder, place.name, known, run, "" if executes is None else executes, window)
+        head = (place.holder, place.name, known, run, coming, born, "" if executes is None else executes, window)
         answer = await self._scripts.run("settle", runner, *head, *reasons, *over)
         ended, lost, executing, held, stopping = (tuple(map(_text, ids)) for ids in answer[:5])
         return Settlement(ended, lost, executing, held, stopping, _moment(answer[5]), answer[6])

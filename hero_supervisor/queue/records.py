@@ -26,7 +26,9 @@ The rest is ours. Times are in milliseconds since the epoch.
 ``failures``, ``crashes``             how many attempts ended with an error, or with the end of the runner
 ``holder``                            who has it, or is to take it: a process, see ``queue/keys.py``
 ``list``                              the list in which it was put for its holder
-``run``                               which run of that process was first seen to have it
+``offered``                           which run of that process was to take it from the list (``settle.lua``);
+                                      '' for one that was taken before it was seen there
+``run``                               which one was first seen to have it
 ``place``                             where it stands among the pending ones of its queue
 ``due``                               when it may be executed
 ``unmet``                             how many jobs it waits for

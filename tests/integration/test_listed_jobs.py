@@ -241,6 +241,64 @@ async def test_a_supervisor_that_was_away_finds_what_was_lost_meanwhile(
         assert sorted([await process.pop() or "" for _ in range(2)]) == ["a", "c"]
 
 
+async def test_a_ping_tells_whether_the_next_run_has_what_was_taken_unseen(
+    build: Build, client: JobClient, process: Process, processes: InMemoryProcessManager
+) -> None:
+    unit = await taken_unseen(build, client, process, processes)
+    async with await build().build():
+        await executing(client, "a")
+        ping = await process.pop() or ""
+        assert await process.raw.hget(process.key(ping), "payload") == "ping"
+        await process.end(ping, output="pong")
+        state = await state_of(client, "a", JobStatus.DISPATCHED)
+        assert (state.crashes, state.reason) == (1, "exit")
+        assert await process.begin() == "a"
+        await process.end("a")
+        await state_of(client, "a", JobStatus.FINISHED)
+        assert await process.pop(0.1) is None
+        assert [job.id for job in await client.list_jobs()] == ["a"]
+        assert unit
+
+
+async def test_what_was_taken_unseen_by_the_next_run_is_left_to_it(
+    build: Build, client: JobClient, process: Process, processes: InMemoryProcessManager
+) -> None:
+    await taken_unseen(build, client, process, processes)
+    async with await build().build():
+        await executing(client, "a")
+        await process.end("a")
+        await state_of(client, "a", JobStatus.FINISHED)
+        assert (await process.pop() or "").startswith("ping.r.")
+    assert (await client.get_job_state("a")).attempt == 1
+
+
+async def test_a_process_that_has_ended_a_later_job_has_dropped_the_one_before(
+    build: Build, client: JobClient, process: Process, processes: InMemoryProcessManager
+) -> None:
+    unit = await taken_unseen(build, client, process, processes, "a", "b")
+    assert await process.begin() == "b"
+    await process.end("b")
+    async with await build().build() as supervisor:
+        assert await unit_of(supervisor) == unit
+        await state_of(client, "b", JobStatus.FINISHED)
+        assert (await state_of(client, "a", JobStatus.DISPATCHED)).reason == "dropped"
+
+
+async def taken_unseen(
+    build: Build, client: JobClient, process: Process, processes: InMemoryProcessManager, *ids: str
+) -> str:
+    """Let the first job be taken while there is no supervisor, and another run be there when there is one again."""
+    async with await build().build() as supervisor:
+        await supervisor.add_runner(R)
+        await supervisor.start_runner("r")
+        await queue(client, *(ids or ("a",)))
+        await has(process, *(ids or ("a",)))
+        unit = await unit_of(supervisor)
+    assert await process.begin() is not None
+    processes.next_run(unit)
+    return unit
+
+
 @pytest.mark.parametrize("policy", [CrashPolicy.FAIL, CrashPolicy.DEAD])
 async def test_a_job_that_may_not_be_tried_again_ends_with_its_process(
     running: Supervisor, client: JobClient, process: Process, processes: InMemoryProcessManager, policy: CrashPolicy

@@ -191,7 +191,7 @@ local function record_end(id, status, field, text, reason, is_dead)
   local runner = job[1] or ''
   local key = job_key(id)
   redis.call('HSET', key, 'status', status, 'ended_at', digits(now_ms), 'updated_at', NOW, 'reason', reason)
-  redis.call('HDEL', key, 'holder', 'list', 'place', 'cancel', 'run')
+  redis.call('HDEL', key, 'holder', 'list', 'place', 'cancel', 'run', 'offered')
   if field then
     redis.call('HSET', key, field, text)
   end
@@ -258,7 +258,7 @@ local function fail(id, runner, text, reason, is_permanent)
   end
   local pause_ms = (tonumber(job[2]) or 1) * 1000 * 2 ^ math.min(failures - 1, 30) * (0.75 + RANDOM / 2)
   redis.call('HSET', job_key(id), 'error', text, 'reason', reason)
-  redis.call('HDEL', job_key(id), 'holder', 'list', 'run')
+  redis.call('HDEL', job_key(id), 'holder', 'list', 'run', 'offered')
   make_delayed(id, runner, now_ms + math.min(pause_ms, (tonumber(job[3]) or 300) * 1000))
   count(runner, 'retried')
 end
@@ -290,7 +290,7 @@ local function recover(id, runner, reason, text, is_counted)
     end
   end
   redis.call('HSET', key, 'reason', reason)
-  redis.call('HDEL', key, 'holder', 'list', 'run')
+  redis.call('HDEL', key, 'holder', 'list', 'run', 'offered')
   count(runner, 'recovered')
   make_pending(id, runner)
   return 'dispatched'
@@ -364,7 +364,7 @@ end
 
 -- Note a job that was not stored by us as one of a queue. What it has under the names of our own fields is not ours.
 local function enter(id, runner)
-  redis.call('HDEL', job_key(id), 'place', 'holder', 'list', 'due', 'cancel', 'attempt', 'run', 'unmet', 'crashes',
+  redis.call('HDEL', job_key(id), 'place', 'holder', 'list', 'due', 'cancel', 'attempt', 'run', 'offered', 'unmet', 'crashes',
     'failures', 'started_at', 'ended_at', 'group')
   redis.call('HSET', job_key(id), 'runner', runner, 'foreign', '1', 'digest', '')
   redis.call('ZADD', queue_key(runner, 'jobs'), digits(now_ms * 1000), id)

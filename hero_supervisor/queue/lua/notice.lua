@@ -17,8 +17,10 @@ for i = 8, #ARGV do
   local is_theirs = is_begun and not job[3] and (job[2] == runner or (is_only and (job[2] or '') == ''))
   if is_theirs and is_id(id) and not redis.call('LPOS', list, id) then
     enter(id, runner)
-    redis.call('HSET', job_key(id), 'attempt', 1, 'holder', holder, 'list', list)
-    hand_over(id, runner, holder, '+inf')
+    redis.call('HSET', job_key(id), 'attempt', 1, 'holder', holder, 'list', list, 'offered', '')
+    -- It was taken before all that is in the list: its place among those that the process has says so.
+    redis.call('ZADD', queue_key(runner, 'taken'), '+inf', id)
+    redis.call('ZADD', queue_key(runner, 'held:' .. holder), string.format('%.9f', (now_ms + entered) / 1e9), id)
     entered = entered + 1
   end
 end
