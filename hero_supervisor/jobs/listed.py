@@ -38,6 +38,7 @@ from hero_supervisor.errors import Conflict, HeroError, JobNotFound, RunnerNotFo
 from hero_supervisor.queue.ledger import ListPlace
 from hero_supervisor.runner import JobProtocol
 from hero_supervisor.state import Desired
+from hero_supervisor.together import together
 
 from .claimed import ENDING_PAUSE_S
 from .death import REBOOT, UNKNOWN, death_of, is_over
@@ -98,6 +99,8 @@ class ListedJobs:
         self._instances = instances
         self._claimed = claimed
         self._seen: dict[tuple[str, str], _Seen] = {}
+        #: Runners of whose processes it is known what an earlier supervisor knew.
+        self._looked: set[str] = set()
         self._locks: dict[str, asyncio.Lock] = {}
         #: The runners whose lists are followed.
         self._followed: dict[str, Runner] = {}
@@ -111,15 +114,16 @@ class ListedJobs:
         """Stop jobs that are late, settle what has ended or was lost, and fill the lists."""
         self._follow(stored)
         runner = stored.definition
-        look = await self._jobs().ledger.look(runner.id, grace_s=OVERDUE_GRACE_S)
-        for job_id in look.overdue:
-            with suppress(JobNotFound, Conflict):
-                await self._jobs().stop_overdue(job_id)
-        self._remember(runner.id, look)
+        if runner.id not in self._looked:
+            self._remember(runner.id, await self._jobs().ledger.look(runner.id, grace_s=OVERDUE_GRACE_S))
         async with self._lock(runner.id):
-            pause_s = await self._tend(stored)
+            pause_s = await self._tend(stored)  # first: a process may just have ended
+            look = await self._jobs().ledger.look(runner.id, grace_s=OVERDUE_GRACE_S)
             await self._clear_former(stored, look)
-        return pause_s
+            for job_id in look.overdue:
+                with suppress(JobNotFound, Conflict):
+                    await self._jobs().stop_overdue(job_id)
+            return await self._tend(stored) if look.overdue else pause_s
 
     async def adopt(self, stored: StoredRunner) -> None:
         """Take into the queue what others have pushed to the list of a runner that takes its jobs otherwise.
@@ -185,13 +189,14 @@ class ListedJobs:
         places = places_of(runner, [unit.name for unit in units], self._jobs().keys, self._host())
         await self._notice(stored, [place for place, _ in places])
         is_wanted = stored.desired is Desired.RUNNING and runner.instances > 0
-        pauses = []
+        settling = []
         for place, indexes in places:
             own = [units[index] for index in indexes]
             # What is in the only list cannot be had by another one, so it may lie there until the process starts.
             has_taker = len(places) == 1 or any(is_over(unit, unit.invocation_id) is False for unit in own)
             window = window_of(runner) if is_wanted and has_taker else 0
-            pauses.append(await self._settle(stored, place, own, window=window))
+            settling.append(self._settle(stored, place, own, window=window))
+        pauses = await together(settling)
         return min((pause_s for pause_s in pauses if pause_s is not None), default=None)
 
     async def _settle(
@@ -277,6 +282,7 @@ class ListedJobs:
 
     def _remember(self, runner: str, look: QueueLook) -> None:
         """Know of which boot of the host processes were that this supervisor has not seen yet."""
+        self._looked.add(runner)
         for holder, record in look.holders.items():
             self._seen.setdefault((runner, holder), _Seen(boot_id=record.boot_id))
 

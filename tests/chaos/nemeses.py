@@ -138,8 +138,11 @@ def _job_of(run: JobsUnderFire, unit: str) -> str | None:
     holder = systemctl("show", "--value", "--property=InvocationID", unit)
     with suppress(RedisConnectionError), Redis.from_url(run.redis_url) as raw:
         base = f"{run.service.namespace}:q:{{{RUNNER}}}"
-        held: Any = raw.zrange(f"{base}:held:{holder}", 0, 0)
-        return held[0].decode() if held else None
+        taken: Any = raw.zrange(f"{base}:taken", 0, -1)
+        for job_id in map(bytes.decode, taken):
+            # Who claims jobs is a run itself; a list stays, and the run that took from it is noted.
+            if holder.encode() in raw.hmget(f"{run.service.namespace}:job:{job_id}", "holder", "run"):
+                return str(job_id)
     return None
 
 
