@@ -20,8 +20,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import Conflict, HeroError, JobNotFound
+from hero_supervisor.queue.ledger import Death
 
-from .death import DISOBEDIENT, REBOOT, SILENT, death_of, is_over
+from .death import DISOBEDIENT, REBOOT, SILENT, UNCOUNTED, UNKNOWN, death_of, is_over
 from .execution import OVERDUE_GRACE_S, STOP_GRACE_S
 from .stopping import kill_unit
 
@@ -31,13 +32,15 @@ if TYPE_CHECKING:
     from hero_supervisor.client import JobClient
     from hero_supervisor.ports import ExitSource, ProcessManager
     from hero_supervisor.queue.claims import HolderRecord
-    from hero_supervisor.queue.ledger import Death, QueueLook
+    from hero_supervisor.queue.ledger import QueueLook
     from hero_supervisor.state import StoredRunner
 
     from .execution import Host
 
 logger = logging.getLogger(__name__)
 
+#: How many of the last exits of an instance are searched for the one of a run.
+EXITS_LOOKED_AT: Final = 20
 #: Seconds until a unit is looked at again whose processes are being ended: systemd does not tell when they are.
 ENDING_PAUSE_S: Final = 0.02
 #: Seconds that a silent process is looked at before it is taken for dead.
@@ -90,7 +93,18 @@ class ClaimedJobs:
         death = death_of(unit, holder, desired=stored.desired, cause=cause)
         if record.boot_id not in {"", self._host().boot_id}:
             death = REBOOT
+        elif death is UNKNOWN:
+            death = await self._recorded(stored.definition.id, holder, record) or UNKNOWN
         await self._recover(stored.definition.id, holder, death)
+        return None
+
+    async def _recorded(self, runner: str, holder: str, record: HolderRecord) -> Death | None:
+        """Return why a run is no more, if that is on record already; its unit has been started again meanwhile."""
+        for end in await self._exits.exits(runner, instance=record.instance, limit=EXITS_LOOKED_AT):
+            if end.invocation_id == holder:
+                return Death(
+                    end.reason.value, f"its runner ended: {end.explanation}", is_counted=end.reason not in UNCOUNTED
+                )
         return None
 
     async def _recover_silent(self, stored: StoredRunner, look: QueueLook) -> float | None:

@@ -23,6 +23,8 @@ SILENT: Final = Death("lease-lost", "its runner gave no sign of life for 30 s", 
 DISOBEDIENT: Final = Death("lease-lost", "its runner did not stop another job in time", is_counted=False)
 #: The process is not the unit's any more, and systemd does not know how it ended.
 UNKNOWN: Final = Death("exit", "its runner ended", is_counted=True)
+#: Reasons that no job is to blame for.
+UNCOUNTED: Final = frozenset({ExitReason.OPERATOR, ExitReason.REPLACED, ExitReason.MAX_AGE})
 _REPLACED: Final = {
     ExitReason.REPLACED: "the supervisor stopped its runner to start it anew",
     ExitReason.MAX_AGE: "the supervisor stopped its runner because that had reached its maximum age",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from hero_supervisor.jobs import claimed, execution
 from hero_supervisor.queue.claims import FINISHED, Claims, Ended, HolderRecord
 from hero_supervisor.queue.connection import RedisServer
 from hero_supervisor.queue.keys import Keys
+from hero_supervisor.records import ExitReason, ExitRecord
 from hero_supervisor.runner import Executor, Runner
 from hero_supervisor.state import boot_id
 from tests.redis_fixtures import eventually
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from hero_supervisor.client import JobClient
     from hero_supervisor.job import JobState
     from hero_supervisor.supervisor import Supervisor
-    from hero_supervisor.testing import InMemoryProcessManager
+    from hero_supervisor.testing import InMemoryExitSource, InMemoryProcessManager
 
 
 class Worker:
@@ -195,3 +197,43 @@ async def test_a_job_whose_time_is_up_fails(
     result = await client.get_job_result("j")
     assert (result.error, result.reason) == ("timed out after 2 s", "timeout")
     assert execution.STOP_GRACE_S > 0
+
+
+async def test_a_run_that_has_a_successor_already_is_explained_by_its_exit_record(
+    runner: Supervisor, redis_url: str, client: JobClient, exits: InMemoryExitSource
+) -> None:
+    await client.enqueue(Job(id="j", payload="x", runner="r", max_crashes=0))
+    unit = (await runner.get_runner_status("r")).unit
+    claims = Claims(RedisServer.at(redis_url), Keys(runner._site.namespace), "r", "former")
+    exits.records.append(_end_of("former", unit))
+    try:
+        await claims.register(HolderRecord(node=runner.node_id, unit=unit, boot_id=boot_id()))
+        await claims.exchange([], want=1)
+    finally:
+        await claims.aclose()
+    runner._keeper.look_at("r")
+    await state_of(client, "j", JobStatus.ERROR)
+    result = await client.get_job_result("j")
+    assert (result.reason, result.error) == ("oom-kill", "its runner ended: it ran out of memory and was killed")
+
+
+def _end_of(invocation_id: str, unit: str) -> ExitRecord:
+    return ExitRecord(
+        runner="r",
+        instance=1,
+        unit=unit,
+        invocation_id=invocation_id,
+        reason=ExitReason.OOM_KILL,
+        explanation="it ran out of memory and was killed",
+        result="oom-kill",
+        exit_code=None,
+        signal="SIGKILL",
+        started_at=None,
+        ended_at=datetime.now(UTC),
+        duration_s=None,
+        memory_peak_bytes=None,
+        cpu_s=None,
+        will_restart=True,
+        log_tail=(),
+        cursor="",
+    )

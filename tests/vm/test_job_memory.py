@@ -26,7 +26,7 @@ LIMITS = {"memory_max_bytes": "60M"}
 
 @pytest.mark.parametrize("protocol", ["claim", "unit"])
 def test_a_job_that_kills_its_runner_is_a_dead_letter_with_the_reason(service: Service, protocol: str) -> None:
-    service.add("r", executor="shell", protocol=protocol, sandbox="trusted", restart_delay_s=0.1, limits=LIMITS)
+    service.add("r", executor="shell", protocol=protocol, sandbox="trusted", restart_delay_s=3, limits=LIMITS)
     job: dict[str, Any] = {"id": "glutton", "payload": GLUTTON, "max_crashes": 1}
     service.rpc.call("queue_job_to_runner", {"runner": "r", "job": job})
     service.rpc.call("queue_job_to_runner", {"runner": "r", "job": {"id": "good", "payload": "echo fine"}})
