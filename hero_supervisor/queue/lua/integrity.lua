@@ -259,6 +259,12 @@ local function check_held(id, runner)
   end
 end
 
+-- Whether a record is that of a job that was queued. A ping of settle.lua is none, and only it has this little.
+local function is_job(id)
+  local marks = redis.pcall('HMGET', job_key(id), 'digest', 'foreign') -- pcall: it may be no hash
+  return not marks.err and marks[1] and (marks[1] ~= '' or marks[2])
+end
+
 for i = 8, #ARGV do
   local id, runner = ARGV[i], ARGV[4]
   if source ~= 'stored' then
@@ -269,7 +275,7 @@ for i = 8, #ARGV do
         check(id, runner)
       end
     end
-  elseif redis.pcall('HEXISTS', job_key(id), 'digest') == 1 then -- pcall: it may be no hash
+  elseif is_job(id) then
     runner = redis.call('HSTRLEN', job_key(id), 'runner') <= 1024 and redis.call('HGET', job_key(id), 'runner') or ''
     local is_named = redis.call('SISMEMBER', NAMESPACE .. ':queues', runner) == 1
     if not is_named and wrong('', 'name', 'is not among the names of the queues', runner) then

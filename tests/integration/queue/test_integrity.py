@@ -205,3 +205,9 @@ async def test_jobs_of_odd_names_are_looked_at(client: JobClient, raw: Redis) ->
     await raw.hset(client.keys.job("foreign {é}"), mapping={"payload": "x", "status": "dispatched"})
     report = await client.check_integrity(repair=False)
     assert (report.jobs, report.violations) == (4, ())
+
+
+async def test_a_ping_to_a_list_runner_is_no_job_and_no_fault(client: JobClient, raw: Redis) -> None:
+    ping: dict[Any, Any] = {"id": "ping.r.1", "payload": "ping", "runner": "r", "status": "finished", "digest": ""}
+    await raw.hset(client.keys.job("ping.r.1"), mapping=ping)
+    assert (await client.check_integrity(repair=False)).is_sound
