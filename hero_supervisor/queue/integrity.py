@@ -3,14 +3,15 @@
 Each job is looked at in one moment, by a script that sees all the places where it may be (``integrity.lua``). So jobs
 that go on with their lives meanwhile are never taken for faults, and Redis does nothing else for a millisecond or two
 at a time only. What cannot be seen in one moment, the number of open jobs of a group, is reported when two counts agree
-and the group did not change from before the first until after the second.
+and the group did not change from before the first until after the second. Names of queues, holders and groups that are
+no UTF-8 are none that we could have made; they are left alone.
 
 What is looked at, in this order, and how it is mended; a job that has a record is never dropped:
 
 ==================  ================================================================================================
-``key``             a key of a queue or group is of another type: it is set aside, renamed to ``KEY:set-aside``. What
-                    it held is rebuilt from the records of the jobs, as far as they tell; settings are as usual again.
-                    Without repair, nothing else is looked at then
+``key``             a key of a queue, holder or group is of another type: it is set aside, renamed to
+                    ``KEY:set-aside``. What it held is rebuilt from the records of the jobs, as far as they tell;
+                    settings are as usual again. Without repair, nothing else is looked at then
 ``held``            a job is in the set of a holder that does not have it: it is taken from that set
 ``record``          an id has no record: it is taken from all sets. ``type``: its record is not a hash: the same, but
                     it stays in the index, so that somebody finds it
@@ -58,7 +59,8 @@ _TYPES: Final = dict.fromkeys((*_SETS, "jobs", "fenced", "beats", "schedules-due
     "wake": b"list",
     "last": b"string",
 }
-
+#: Those of a holder, before its name.
+_HOLDER_TYPES: Final = {"held": b"zset", "ping": b"hash", "control": b"list"}
 
 #: What is added to the name of a key that is of another type than it should.
 _SET_ASIDE: Final = b":set-aside"
@@ -113,7 +115,6 @@ class _Check:
         self._violations: dict[Violation, None] = {}
         self._found = 0
         self._jobs = 0
-        self._groups: set[str] = set()
         #: Whether what is found now has not been found before.
         self._is_told = True
 
@@ -121,12 +122,14 @@ class _Check:
         runners = await self._runners()
         for runner in runners:
             await self._check_types(runner)
+        holders = await self._holders()
         if self._found and not self._is_repairing:
             return self._report_of(unsettled=0)  # the scripts cannot look at the rest
         for runner in runners:
             for name in _SETS:
                 await self._look_at_set(runner, name, "member")
-        for runner, holder in await self._look_at_keys():
+        await self._look_at_records()
+        for runner, holder in holders:
             await self._look_at_set(runner, f"held:{holder}", "held")
         return self._report_of(unsettled=await self._check_groups(await self._runners()))
 
@@ -161,21 +164,11 @@ class _Check:
             self._jobs += len(some) if source == "index" and self._is_told else 0
         return groups
 
-    async def _look_at_keys(self) -> list[tuple[str, str]]:
-        """Look at the jobs that no index has; return the runners and names of the holders that have a set."""
-        held = []
-        jobs, groups = self._keys.job_prefix.encode(), self._keys.group("").encode()
-        # No holder has braces in its name; queues of any name may be in Redis.
-        form = re.compile(re.escape(f"{self._keys.namespace}:q:").encode() + rb"\{(.*)\}:held:([^{}]*)", re.DOTALL)
-        async for keys in self._all_keys():
-            await self._look("", "stored", "", [key.removeprefix(jobs) for key in keys if key.startswith(jobs)])
-            self._groups |= {
-                _text(key.removeprefix(groups))
-                for key in keys
-                if key.startswith(groups) and not key.endswith(_SET_ASIDE)
-            }
-            held += [(_text(found[1]), _text(found[2])) for found in map(form.fullmatch, keys) if found]
-        return held
+    async def _look_at_records(self) -> None:
+        """Look at the jobs that no index has."""
+        prefix = self._keys.job_prefix.encode()
+        async for keys in self._all_keys(self._keys.job_prefix):
+            await self._look("", "stored", "", [key.removeprefix(prefix) for key in keys])
 
     # -- keys ----------------------------------------------------------------------------------------------------
 
@@ -183,11 +176,25 @@ class _Check:
         if not await self._has_type(self._keys.queues, b"set", ""):
             return []
         async with self._store.server.call():
-            return sorted(map(_text, await self._redis.smembers(self._keys.queues)))
+            names = await self._redis.smembers(self._keys.queues)
+        return sorted(_text(name) for name in names if _is_text(name))
 
     async def _check_types(self, runner: str) -> None:
         for name, wanted in _TYPES.items():
             await self._has_type(self._keys.queue(runner, name), wanted, runner)
+
+    async def _holders(self) -> list[tuple[str, str]]:
+        """Return the runners and names of the holders that have jobs; look whether their keys have their types."""
+        prefix, kinds = f"{self._keys.namespace}:q:{{", "|".join(_HOLDER_TYPES)
+        # No holder has braces in its name; queues of any name may be in Redis.
+        form = re.compile(re.escape(prefix.encode()) + rf"(.*)\}}:({kinds}):([^{{}}]*)".encode(), re.DOTALL)
+        holders = []
+        async for keys in self._all_keys(prefix):
+            for runner, kind, holder in (map(_text, found.groups()) for found in map(form.fullmatch, keys) if found):
+                key = self._keys.queue(runner, f"{kind}:{holder}")
+                if await self._has_type(key, _HOLDER_TYPES[kind], runner) and kind == "held":
+                    holders.append((runner, holder))
+        return holders
 
     async def _has_type(self, key: str, wanted: bytes, runner: str) -> bool:
         """Tell whether a key has its type, or does not exist; set it aside if not."""
@@ -209,13 +216,14 @@ class _Check:
                 cursor, members = await self._redis.zscan(key, cursor or 0, count=IDS_PER_READ)
             yield [member for member, _ in members]
 
-    async def _all_keys(self) -> AsyncIterator[list[bytes]]:
-        pattern = re.sub(r"([\\*?\[\]])", r"\\\1", self._keys.namespace) + ":*"
+    async def _all_keys(self, prefix: str) -> AsyncIterator[list[bytes]]:
+        """Yield the keys that begin so, but those that were set aside."""
+        pattern = re.sub(r"([\\*?\[\]])", r"\\\1", prefix) + "*"
         cursor = None
         while cursor != 0:
             async with self._store.server.call():
                 cursor, keys = await self._redis.scan(cursor or 0, match=pattern, count=IDS_PER_READ)
-            yield keys
+            yield [key for key in keys if _is_text(key) and not key.endswith(_SET_ASIDE)]
 
     # -- groups --------------------------------------------------------------------------------------------------
 
@@ -225,8 +233,7 @@ class _Check:
         Returns:
             How many groups changed too often to tell.
         """
-        fit = [name for name in sorted(self._groups) if await self._has_type(self._keys.group(name), b"hash", "")]
-        before = await self._group_counts(fit)
+        before = await self._group_counts(await self._groups())
         counted = await self._look_at_indexes(runners)
         if self._found and not self._is_repairing:
             return 0  # jobs have to be right first
@@ -243,6 +250,13 @@ class _Check:
             if (says := before[name].get("open", 0)) != counted[name]:
                 await self._correct_group(name, says, counted[name])
         return len(suspects - settled)
+
+    async def _groups(self) -> list[str]:
+        prefix = self._keys.group("").encode()
+        names: set[str] = set()
+        async for keys in self._all_keys(self._keys.group("")):
+            names.update(_text(key.removeprefix(prefix)) for key in keys)
+        return [name for name in sorted(names) if await self._has_type(self._keys.group(name), b"hash", "")]
 
     async def _look_at_indexes(self, runners: list[str], *, is_told: bool = True) -> Counter[str]:
         counted: Counter[str] = Counter()
@@ -274,6 +288,14 @@ class _Check:
 
 def _text(raw: bytes) -> str:
     return raw.decode(errors="surrogateescape")
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _raw(text: str) -> bytes:

@@ -8,6 +8,7 @@ local runner, holder = ARGV[4], ARGV[5]
 if redis.call('HEXISTS', queue_key(runner, 'holders'), holder) == 0 then
   return 'fenced'
 end
+check_holder(runner, holder)
 redis.call('ZADD', queue_key(runner, 'beats'), digits(now_ms), holder)
 for i = 6, #ARGV, 3 do
   local id, attempt, progress = unpack(ARGV, i, i + 2)

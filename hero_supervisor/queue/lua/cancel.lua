@@ -14,6 +14,7 @@ elseif is_final(status) then
   return {status == 'cancelled' and 'ok' or status}
 end
 check_types(runner)
+check_holder(runner, holder or '')
 if redis.call('ZSCORE', queue_key(runner, 'taken'), id) and holder then
   if job[4] and redis.call('LREM', job[4], 0, id) > 0 then
     take_back(id, runner, holder)

@@ -61,18 +61,30 @@ local TYPES = {
   ended = 'zset', dead = 'zset', holders = 'hash', words = 'hash', fenced = 'zset', beats = 'zset', wake = 'list',
   bucket = 'hash', counts = 'hash', last = 'string',
 }
+-- Those of a holder.
+local HOLDER_TYPES = {held = 'zset', ping = 'hash', control = 'list'}
 
 local function has_type(key, kind)
   local found = redis.call('TYPE', key).ok
   return found == kind or found == 'none'
 end
 
+local function check_type(runner, what, kind)
+  local key = queue_key(runner, what)
+  if not has_type(key, kind) then
+    error("WRONGTYPE key '" .. key .. "' is not a " .. kind .. ': check_integrity mends that')
+  end
+end
+
 local function check_types(runner)
   for what, kind in pairs(TYPES) do
-    local key = queue_key(runner, what)
-    if not has_type(key, kind) then
-      error("WRONGTYPE key '" .. key .. "' is not a " .. kind .. ': check_integrity mends that')
-    end
+    check_type(runner, what, kind)
+  end
+end
+
+local function check_holder(runner, holder)
+  for what, kind in pairs(HOLDER_TYPES) do
+    check_type(runner, what .. ':' .. holder, kind)
   end
 end
 

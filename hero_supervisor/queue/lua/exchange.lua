@@ -18,6 +18,7 @@ local runner, holder, want, is_again, ended = ARGV[4], ARGV[5], tonumber(ARGV[6]
 if redis.call('HEXISTS', queue_key(runner, 'holders'), holder) == 0 then
   return 'fenced'
 end
+check_holder(runner, holder)
 local word = redis.call('HGET', queue_key(runner, 'words'), holder)
 if is_again or not word then
   redis.call('HSET', queue_key(runner, 'words'), holder, ARGV[8])

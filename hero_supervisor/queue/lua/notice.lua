@@ -9,6 +9,7 @@
 -- ARGV[8] and on: ids of jobs whose hashes have changed
 -- returns how many were entered
 local runner, holder, list, is_only = ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1'
+check_holder(runner, holder)
 local entered = 0
 for i = 8, #ARGV do
   local id = ARGV[i]

@@ -7,6 +7,7 @@
 -- ARGV[8] '1' if the jobs may have been the cause: then it counts as a crash of theirs
 -- returns id and new status of each job, alternating
 local runner, holder, reason, text, is_counted = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8] == '1'
+check_holder(runner, holder)
 local held = queue_key(runner, 'held:' .. holder)
 local outcomes = {}
 for _, id in ipairs(redis.call('ZRANGE', held, 0, -1)) do

@@ -14,6 +14,7 @@ elseif is_final(job[1]) then
   return job[1] == status and (not field or job[4] == value) and 'ok' or job[1]
 end
 check_types(runner)
+check_holder(runner, job[3] or '')
 if is_final(status) then
   leave(id, runner)
   take_back(id, runner, job[3] or '')

@@ -33,6 +33,7 @@ local most, window = tonumber(ARGV[11]) or math.huge, tonumber(ARGV[12])
 local death = {ARGV[13], ARGV[14], ARGV[15] == '1'}
 local held, taken = queue_key(runner, 'held:' .. holder), queue_key(runner, 'taken')
 local SCANNED, MAX_TEXT, PING_TTL_S = 1000, 1048576, 600
+check_holder(runner, holder)
 local ping_key = queue_key(runner, 'ping:' .. holder)
 local ping = redis.call('HGET', ping_key, 'id')
 local length = redis.call('LLEN', list)

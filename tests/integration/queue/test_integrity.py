@@ -207,6 +207,16 @@ async def test_jobs_of_odd_names_are_looked_at(client: JobClient, raw: Redis) ->
     assert (report.jobs, report.violations) == (4, ())
 
 
+async def test_names_that_are_no_text_are_left_alone(client: JobClient, raw: Redis, hold: Hold) -> None:
+    await fill(client, hold)
+    space = client.keys.namespace.encode()
+    await raw.sadd(client.keys.queues, b"\xff")
+    for key in (b":q:{\xff}:held:h", b":q:{\xff}:pending", b":q:{calc}:held:\xff", b":group:\xff"):
+        await raw.set(space + key, "text")
+    report = await client.check_integrity(repair=True)
+    assert (report.jobs, report.violations) == (11, ())
+
+
 async def test_a_ping_to_a_list_runner_is_no_job_and_no_fault(client: JobClient, raw: Redis) -> None:
     ping: dict[Any, Any] = {"id": "ping.r.1", "payload": "ping", "runner": "r", "status": "finished", "digest": ""}
     await raw.hset(client.keys.job("ping.r.1"), mapping=ping)

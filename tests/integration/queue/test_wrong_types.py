@@ -14,7 +14,7 @@ from hero_supervisor.queue.claims import Ended
 from tests.integration.queue.conftest import CRASH, a_job, end, pending, take, take_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from redis.asyncio import Redis
 
@@ -26,6 +26,7 @@ KEYS = (
     *("pending", "delayed", "blocked", "taken", "jobs", "ended", "dead", "holders", "words", "fenced", "beats", "wake"),
     *("settings", "bucket", "counts", "last"),
 )
+HOLDER_KEYS = ("held", "ping", "control")
 CHANGES = ("enqueue", "delayed", "exchange", "recover", "cancel", "retry", "delete", "report", "look", "pause")
 
 
@@ -33,6 +34,11 @@ async def everything(raw: Any, namespace: str) -> dict[str, bytes]:
     """Return all keys and what they hold; two answers are the same when nothing was changed."""
     names = sorted([name async for name in raw.scan_iter(f"{namespace}:*", count=1000)])
     return {name: await raw.execute_command("DUMP", name, NEVER_DECODE=True) for name in names}
+
+
+async def spoil(raw: Any, key: str) -> None:
+    await raw.delete(key)
+    await (raw.hset(key, "a", "b") if key.endswith(":last") else raw.set(key, "text"))
 
 
 @pytest.mark.parametrize("broken", KEYS)
@@ -46,8 +52,7 @@ async def test_a_key_of_another_type_leaves_nothing_half_done(
     await end(holder, first, "failed", "boom")
     waiting = await client.enqueue(a_job())
     key = client.keys.queue("calc", broken)
-    await raw.delete(key)
-    await (raw.hset(key, "a", "b") if broken == "last" else raw.set(key, "text"))
+    await spoil(raw, key)
     before = await everything(raw, client.keys.namespace)
     calls: dict[str, Awaitable[object]] = {
         "enqueue": client.enqueue(a_job(group="g", prerequisites=(ended,), on_prerequisite_failure="run")),
@@ -67,6 +72,32 @@ async def test_a_key_of_another_type_leaves_nothing_half_done(
     for unused in calls.values():
         with suppress(CorruptRecord):
             await unused
+
+
+@pytest.mark.parametrize("broken", HOLDER_KEYS)
+@pytest.mark.parametrize("change", ["exchange", "beat", "recover", "cancel", "report"])
+async def test_a_key_of_a_holder_of_another_type_leaves_nothing_half_done(
+    client: JobClient, raw: Redis, hold: Hold, change: str, broken: str
+) -> None:
+    holder = await hold("h")
+    taken = await client.enqueue(a_job())
+    await take(holder, 1)
+    await client.enqueue(a_job())
+    await spoil(raw, client.keys.queue("calc", f"{broken}:h"))
+    before = await everything(raw, client.keys.namespace)
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "exchange": lambda: holder.exchange([Ended(taken, 1, "finished", "out")], want=1),
+        "beat": lambda: holder.beat([(taken, 1, b"50")]),
+        "recover": lambda: client.ledger.recover("calc", "h", CRASH),
+        "cancel": lambda: client.cancel_job(taken),
+        "report": lambda: client.set_job_result(taken, "out"),
+    }
+    with pytest.raises(CorruptRecord, match=f"WRONGTYPE.*:{broken}:h'.*check_integrity"):
+        await calls[change]()
+    assert await everything(raw, client.keys.namespace) == before
+    assert {each.kind for each in (await client.check_integrity(repair=True)).violations} >= {"key"}
+    assert (await client.check_integrity(repair=False)).violations == ()
+    await calls[change]()
 
 
 async def test_what_belongs_to_one_job_spoils_that_job_only(client: JobClient, raw: Redis) -> None:
