@@ -134,11 +134,13 @@ class Lane:
     def stop(self, job_ids: Iterable[str]) -> None:
         """Stop jobs."""
         runs = {run.job_id: run for run in self._runs.values()}
+        now = time.monotonic()
+        self._early_words = {job_id: since for job_id, since in self._early_words.items() if since > now - WORD_S}
         for job_id in job_ids:
             if job_id in runs:
                 self._stop(runs[job_id])
             else:
-                self._early_words[job_id] = time.monotonic()
+                self._early_words[job_id] = now
 
     @property
     def units(self) -> list[str]:
