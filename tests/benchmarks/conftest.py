@@ -9,15 +9,26 @@ import pytest
 
 from tests.benchmarks.peers import peers
 from tests.e2e.conftest import service, stopped_service
+from tests.redis_fixtures import RedisProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     Times = Mapping[str, Sequence[float]]
 
 __all__ = ["compare", "figure", "peers", "report", "service", "stopped_service"]
 
 Report = "Callable[[str, Sequence[float], Sequence[float], float], None]"
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisProcess]:
+    """A Redis that keeps an append-only file, written out every second."""
+    server = RedisProcess(tmp_path, "--appendfsync", "everysec")
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from hero_supervisor.client import JobClient
 from hero_supervisor.job import Job
 from hero_supervisor.queue.claims import Claims, Ended, HolderRecord
 from hero_supervisor.queue.connection import RedisServer
-from tests.redis_fixtures import RedisProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
+
+    from tests.redis_fixtures import RedisProcess
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -31,14 +31,6 @@ PENDING: Final = int(os.environ.get("BENCH_PENDING", "1000000"))
 #: Jobs in one call, as the library packs them, and rounds that a figure is the median of.
 BATCH: Final = 2000
 ROUNDS: Final = 1500
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    server = RedisProcess(tmp_path, "--appendfsync", "everysec")
-    server.start()
-    yield server
-    server.stop()
 
 
 def a_job() -> Job:

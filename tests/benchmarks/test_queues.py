@@ -18,10 +18,11 @@ import pytest
 from redis import Redis
 
 from tests.benchmarks.keep_alive import Http
-from tests.redis_fixtures import RedisProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from tests.redis_fixtures import RedisProcess
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -38,14 +39,6 @@ QUEUES: Final = {
 #: Seconds over which an idle worker is watched, and seconds that a worker has to begin.
 IDLE_S: Final = 10
 START_S: Final = 2
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    server = RedisProcess(tmp_path, "--appendfsync", "everysec")
-    server.start()
-    yield server
-    server.stop()
 
 
 def run(queue: str, redis: RedisProcess, *words: str) -> dict[str, Any]:
@@ -85,7 +78,7 @@ def test_queues_side_by_side(redis: RedisProcess, capsys: pytest.CaptureFixture[
         try:
             rows[queue] |= run(queue, redis, "ask", str(questions))
             commands = calls_of(redis)
-            time.sleep(IDLE_S)
+            time.sleep(IDLE_S)  # what is measured is what an idle worker does meanwhile
             rows[queue]["idle_per_s"] = (calls_of(redis) - commands - 1) / IDLE_S
         finally:
             worker.kill()

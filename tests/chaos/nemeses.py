@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 #: Seconds that a process hangs, and that Redis does.
 HANG_S = 0.3
+#: Takes memory and keeps it: it ends by being killed for that, or by the timeout of its job.
 _GLUTTON = f"exec {sys.executable} -IS -c \"import time; kept = b'x' * {200 * 2**20}; time.sleep(1000)\""
 STALL_S = 5.0
 
