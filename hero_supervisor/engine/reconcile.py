@@ -21,19 +21,15 @@ import asyncio
 import logging
 import random
 import time
-from collections import Counter
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.definition.restart import RestartPolicy
 from hero_supervisor.errors import (
-    Conflict,
     DependencyNotReady,
     HeroError,
     RunnerNotFound,
     SystemdUnavailable,
-    UnitFailed,
 )
 from hero_supervisor.records import ExitReason
 from hero_supervisor.state import Desired
@@ -43,18 +39,19 @@ from hero_supervisor.unit import UnitStatus
 from .agenda import Agenda
 from .changes import Changes
 from .drain import Drains
-from .retry import left_s, next_retry
+from .retry import left_s
+from .starts import Starts
 from .status import instance_status, runner_status, status_without_processes, waits
 from .verdict import Verdict, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from hero_supervisor.calendar import Calendar
     from hero_supervisor.ports import ProcessManager
     from hero_supervisor.records import RunnerStatus
     from hero_supervisor.runner import Runner
-    from hero_supervisor.state import Retry, StoredRunner
+    from hero_supervisor.state import StoredRunner
     from hero_supervisor.unit import Site
 
     from .dependencies import Dependencies
@@ -98,10 +95,7 @@ class Reconciler:
         self.changes = Changes(registry, instances, processes, self)
         self._drains = Drains(instances, processes)
         self._agenda = Agenda()
-        #: By unit name, the starts that are under way.
-        self._starting: dict[str, asyncio.Task[UnitStatus]] = {}
-        #: By runner, how many stops wait for its lock or hold it.
-        self._interrupted: Counter[str] = Counter()
+        self.starts = Starts(registry, instances, health, processes, site, self._agenda)
         #: By runner, the names of the units that the last sweep found.
         self._loaded: dict[str, list[str]] = {}
 
@@ -146,7 +140,7 @@ class Reconciler:
         await self._registry.forget_retries(runner.id)
         if not runner.processes:
             return await self._instances.look(runner)
-        return await together([self._attempt(runner, number) for number in range(1, runner.processes + 1)])
+        return await together([self.starts.attempt(runner, number) for number in range(1, runner.processes + 1)])
 
     async def roll(self, runner: Runner, *, at_once: int) -> None:
         """Restart the instances of a runner, so many at a time, the next ones when those are started.
@@ -162,7 +156,7 @@ class Reconciler:
     async def _restart(self, runner: Runner, instance: int) -> None:
         name = self._site.unit_name(runner.id, instance)
         await self._instances.stop(runner, [name], reason=ExitReason.REPLACED)
-        await self._attempt(runner, instance)
+        await self.starts.attempt(runner, instance)
 
     async def trim(self, before: Runner, after: Runner) -> None:
         """Stop the instances that a runner has no more after a change.
@@ -206,58 +200,6 @@ class Reconciler:
         units = await self._instances.look(runner)
         await self._instances.stop(runner, [unit.name for unit in units if unit.active_state in _OVER or waits(unit)])
         self.look_at(runner.id)
-
-    @contextmanager
-    def interrupted(self, runner: Runner) -> Iterator[None]:
-        """Make starts of a runner fail, those under way and those that come: a stop inside must not wait for a start.
-
-        To be entered before the runner's lock is taken, and left when it is free again.
-        """
-        for name in self._instances.names(runner):
-            if name in self._starting:
-                self._starting[name].cancel()
-        self._interrupted[runner.id] += 1
-        try:
-            yield
-        finally:
-            self._interrupted[runner.id] -= 1
-            self._interrupted += Counter()  # drops what is zero
-
-    async def _attempt(self, runner: Runner, instance: int, *, burst: int | None = None) -> UnitStatus:
-        """Start an instance; when that fails, see to it that it is tried again."""
-        name = self._site.unit_name(runner.id, instance)
-        if self._interrupted[runner.id]:
-            raise _canceled(name)
-        task = asyncio.create_task(self._start_one(runner, instance, burst), name=f"start-{name}")
-        self._starting[name] = task
-        try:
-            return await task
-        except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if current is None or current.cancelling():
-                raise
-            raise _canceled(name) from None
-        except (SystemdUnavailable, Conflict):
-            raise  # with the connection comes a look at all; who stops it does not want it
-        except HeroError as exc:
-            await self._note_failure(runner, await self._processes.status(name), reason=str(exc))
-            raise
-        finally:
-            del self._starting[name]
-
-    async def _start_one(self, runner: Runner, instance: int, burst: int | None) -> UnitStatus:
-        unit, is_new = await self._instances.start(runner, instance, burst=burst)
-        if not is_new:
-            self._health.follow(runner, [unit])
-            return unit
-        try:
-            await self._health.wait_ready(runner, unit)
-        except UnitFailed:
-            await self._instances.stop(runner, [unit.name], reason=ExitReason.UNHEALTHY)
-            raise
-        if runner.max_age_s or runner.restart_calendar:
-            self._agenda.add(runner.id)
-        return unit
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -420,17 +362,17 @@ class Reconciler:
             return True
 
     async def _see_to(self, runner: Runner, instance: int, unit: UnitStatus, needs: Verdict) -> None:
-        retry = self._retry_of(runner, unit)
+        retry = self.starts.retry_of(runner, unit)
         if needs is Verdict.LEAVE:
-            await self._forgive(runner, unit)
+            await self.starts.forgive(runner, unit)
             await self._replace_if_due(runner, instance, unit)
         elif retry is not None and retry.invocation_id == unit.invocation_id:
-            await self._retry(runner, instance, retry)
+            await self.starts.retry(runner, instance, retry)
         elif needs is Verdict.START:
             logger.info("starting runner %s, which is meant to run", runner.id, extra={"runner": runner.id})
-            await self._attempt(runner, instance)
+            await self.starts.attempt(runner, instance)
         elif needs is Verdict.RETRY:
-            await self._note_failure(runner, unit, reason=f"its result is '{unit.result}'")
+            await self.starts.note_failure(runner, unit, reason=f"its result is '{unit.result}'")
 
     async def _replace_if_due(self, runner: Runner, instance: int, unit: UnitStatus) -> None:
         """Replace an instance that is not alive, or old enough."""
@@ -439,11 +381,11 @@ class Reconciler:
         if not self._health.is_alive(unit):
             await self._instances.stop(runner, [unit.name], reason=ExitReason.UNHEALTHY)
             # Not at once, or what never works would be restarted as fast as its probe fails.
-            await self._note_failure(runner, UnitStatus(unit.name), reason="its liveness probe fails")
+            await self.starts.note_failure(runner, UnitStatus(unit.name), reason="its liveness probe fails")
         elif await self._is_old(runner, unit):
             logger.info("replacing unit %s for its age", unit.name, extra={"runner": runner.id, "unit": unit.name})
             await self._instances.stop(runner, [unit.name], reason=ExitReason.MAX_AGE)
-            await self._attempt(runner, instance)
+            await self.starts.attempt(runner, instance)
 
     async def _is_old(self, runner: Runner, unit: UnitStatus) -> bool:
         """Whether a unit is to be replaced by now; if not yet, see to it that it is looked at when it is."""
@@ -459,45 +401,6 @@ class Reconciler:
             self._agenda.add(runner.id, in_s=left_s)
         return left_s <= 0
 
-    async def _retry(self, runner: Runner, instance: int, retry: Retry) -> None:
-        if retry.due_at is None:
-            return
-        pause_s = left_s(runner.backoff, retry.due_at, now=time.time())
-        if pause_s > 0:
-            self._agenda.add(runner.id, in_s=pause_s)
-            return
-        await self._attempt(runner, instance, burst=1)
-        self._agenda.add(runner.id, in_s=runner.backoff.stable_after_s)
-
-    def _retry_of(self, runner: Runner, unit: UnitStatus) -> Retry | None:
-        return self._registry.get(runner.id).retries.get(unit.name)
-
-    async def _note_failure(self, runner: Runner, unit: UnitStatus, *, reason: str) -> None:
-        now = time.time()
-        retry = next_retry(
-            runner.backoff,
-            self._retry_of(runner, unit),
-            invocation_id=unit.invocation_id,
-            now=now,
-            random=random.random(),  # noqa: S311  # it spreads starts, it guards nothing
-        )
-        next_ = "it is given up" if retry.due_at is None else f"next start in {retry.due_at - now:.1f} s"
-        extra = {"runner": runner.id, "unit": unit.name}
-        logger.warning("unit %s failed (%d in a row): %s; %s", unit.name, retry.failures, reason, next_, extra=extra)
-        await self._registry.note_retry(runner.id, unit.name, retry)
-        if retry.due_at is not None:
-            self._agenda.add(runner.id, in_s=retry.due_at - now)
-
-    async def _forgive(self, runner: Runner, unit: UnitStatus) -> None:
-        """Forget the failures of a unit that has run for long enough."""
-        if self._retry_of(runner, unit) is None or unit.active_state != "active":
-            return
-        ran_s = time.time() - unit.state_change_usec / 1e6
-        if ran_s >= runner.backoff.stable_after_s:
-            await self._registry.forget_retries(runner.id, [unit.name])
-        else:
-            self._agenda.add(runner.id, in_s=runner.backoff.stable_after_s - ran_s)
-
 
 def _next_start(stored: StoredRunner, unit: UnitStatus) -> datetime | None:
     """Return when a unit that failed is started again by us; ``None`` when it is not, or runs again."""
@@ -506,10 +409,6 @@ def _next_start(stored: StoredRunner, unit: UnitStatus) -> datetime | None:
         return None
     now = datetime.now(UTC)
     return now + timedelta(seconds=left_s(stored.definition.backoff, retry.due_at, now=now.timestamp()))
-
-
-def _canceled(unit_name: str) -> Conflict:
-    return Conflict(f"cannot start unit '{unit_name}': a later stop canceled it", unit=unit_name)
 
 
 def _jitter_s(runner: Runner, unit: UnitStatus) -> float:

@@ -79,7 +79,7 @@ class LifecycleOperations(Parts):
         Raises:
             RunnerNotFound: No runner has this id.
         """
-        with self._reconciler.interrupted(self._registry.get(runner).definition):
+        with self._reconciler.starts.interrupted(self._registry.get(runner).definition):
             async with self._registry.known(runner) as stored:
                 await self._stop(stored)
                 await self._registry.remove(runner)
@@ -118,7 +118,7 @@ class LifecycleOperations(Parts):
             OperationTimeout: systemd did not report the end in time.
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        with self._reconciler.interrupted(self._registry.get(runner).definition):
+        with self._reconciler.starts.interrupted(self._registry.get(runner).definition):
             async with self._registry.known(runner) as stored:
                 return await self._stop(stored)
 
