@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = [
     *("tests.redis_fixtures", "tests.systemd_fixtures", "tests.journal_fixtures", "tests.supervisor_fixtures"),
+    "tests.listed_fixtures",
     "tests.worker_fixtures",
 ]
 
