@@ -92,8 +92,10 @@ class JobClient:
 
     async def close(self) -> None:
         """Close all connections; whoever still waits for a result gets ``RedisUnavailable``."""
-        await self._watcher.aclose()
-        await self._store.aclose()
+        try:
+            await self._watcher.aclose()
+        finally:
+            await self._store.aclose()
 
     def claims(self, runner: str, holder: str) -> Claims:
         """Return what takes jobs of a runner's queue for a holder; close it with ``aclose``."""

@@ -42,6 +42,8 @@ class ListNews:
         self._unknown: deque[str] = deque(maxlen=MAX_UNKNOWN)
         self._prefixes: frozenset[str] = frozenset()
         self._task: asyncio.Task[None] | None = None
+        #: That one, and those before it that still close their connections.
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def follow(self, runners: Iterable[Runner]) -> None:
         """Follow the lists of these runners from now on, and of no others."""
@@ -83,10 +85,10 @@ class ListNews:
 
     async def aclose(self) -> None:
         """Follow nothing any more."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        if self._task is not None:
+            self._task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _run(self, prefixes: frozenset[str]) -> None:
         if self._task is not None and not self._task.done() and prefixes == self._prefixes:
@@ -96,6 +98,8 @@ class ListNews:
         self._prefixes = prefixes
         following = self._jobs().follow_changes(prefixes, self._on_change)
         self._task = asyncio.create_task(following, name="list-news")
+        self._tasks.add(self._task)
+        self._task.add_done_callback(self._tasks.discard)
         self._task.add_done_callback(_note_fault)
 
     def _on_change(self, keys: list[bytes] | None) -> None:

@@ -18,6 +18,7 @@ from hero_supervisor.errors import CorruptRecord, HolderFenced, InvalidInput
 from hero_supervisor.job import MAX_RESULT_BYTES
 
 from . import records
+from .connection import close
 from .scripts import Scripts
 from .store import limits_of
 
@@ -115,8 +116,7 @@ class Claims:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        for client in (self._redis, self._waiting, self._listening, self._adopting):
-            await client.aclose()
+        await close(self._redis, self._waiting, self._listening, self._adopting)
 
     async def register(self, record: HolderRecord) -> None:
         """Become known as a holder. Repeating it changes nothing.

@@ -14,6 +14,7 @@ import msgspec
 from hero_supervisor.errors import Conflict, CorruptRecord, HeroError, JobExists, JobNotFound, QueueFull
 
 from . import records
+from .connection import close
 from .records import FIELD_LIMITS, JOB_FIELDS, RESULT_FIELDS, STATE_FIELDS, SUMMARY_FIELDS
 from .scripts import Scripts
 
@@ -58,7 +59,7 @@ class JobStore:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self.redis.aclose()
+        await close(self.redis)
 
     async def ping(self) -> None:
         """Return when Redis answers and accepts writes."""

@@ -9,8 +9,10 @@ import pytest
 
 from hero_supervisor.errors import HolderFenced
 from hero_supervisor.job import MAX_RESULT_BYTES, JobStatus
-from hero_supervisor.queue.claims import Ended, HolderRecord, readable
+from hero_supervisor.queue.claims import Claims, Ended, HolderRecord, readable
+from hero_supervisor.queue.connection import RedisServer
 from tests.integration.queue.conftest import CRASH, a_job, end, pending, take, take_ids
+from tests.redis_fixtures import eventually
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -180,3 +182,28 @@ async def test_a_job_deleted_in_redis_is_left_out(client: JobClient, raw: Redis,
     ids = [await client.enqueue(a_job()) for _ in range(2)]
     await raw.delete(client.keys.job(ids[0]))
     assert await take_ids(await hold("h"), 5) == ids[1:]
+
+
+async def test_all_connections_are_closed_also_when_that_is_cancelled(
+    client: JobClient, raw: Redis, redis_url: str
+) -> None:
+    async def connections() -> set[str]:
+        return {each["id"] for each in await raw.client_list()}
+
+    claims = Claims(RedisServer.at(redis_url), client.keys, "calc", "h")
+    before = await connections()
+    await claims.register(HolderRecord())
+    await claims.wait_for_word(block_s=0.01)
+    await claims.wait_for_work(block_s=0.01)
+    own = await connections() - before
+    assert len(own) == 3
+    closing = asyncio.create_task(claims.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+
+    async def are_closed() -> bool:
+        return own.isdisjoint(await connections())
+
+    await eventually(are_closed)
