@@ -38,6 +38,9 @@ BYTES_PER_CALL: Final = 4 * 1024 * 1024
 MAX_QUEUE_LENGTH: Final = 5_000_000
 #: Seconds that an idempotency key is kept.
 IDEMPOTENCY_S: Final = 86_400
+#: What is counted of the jobs of a group, and the longest number that Redis makes.
+GROUP_COUNTS: Final = ("open", "finished", "error", "cancelled")
+MAX_DIGITS: Final = 19
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -187,8 +190,12 @@ class JobStore:
     async def group_counts(self, name: str) -> dict[str, int]:
         """Return how many jobs of a group are ``open``, ``finished``, ``error``, ``cancelled``; {} without any."""
         async with self.server.call():
-            found: Any = await self.redis.hgetall(self.keys.group(name))
-        return {key.decode(): int(value) for key, value in found.items() if value.isdigit()}
+            found: Any = await self.redis.hmget(self.keys.group(name), GROUP_COUNTS)
+        return {
+            count: int(value)
+            for count, value in zip(GROUP_COUNTS, found, strict=True)
+            if value and value.isdigit() and len(value) <= MAX_DIGITS
+        }
 
     async def list_depth(self, name: str) -> int:
         """Return how many ids a Redis list holds."""

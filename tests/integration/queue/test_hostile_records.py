@@ -8,6 +8,7 @@ import pytest
 
 from hero_supervisor.errors import CorruptRecord
 from hero_supervisor.job import MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES, JobStatus
+from tests.integration.queue.conftest import a_job
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -104,3 +105,10 @@ async def test_a_job_without_a_payload_or_hash_is_corrupt(client: JobClient, raw
     with pytest.raises(CorruptRecord, match="WRONGTYPE"):
         await client.set_job_status("text", JobStatus.STARTED)
     await client.delete_job("text")
+
+
+async def test_what_is_no_count_of_a_group_is_left_out(client: JobClient, raw: Redis) -> None:
+    await client.enqueue(a_job(group="g"))
+    hostile: dict[Any, Any] = {b"\xff": 1, "finished": "many", "error": "1" * 5000, "cancelled": -1}
+    await raw.hset(client.keys.group("g"), mapping=hostile)
+    assert await client.wait_for_group("g", timeout_s=0) == {"open": 1}
