@@ -18,7 +18,8 @@ Rejected: asking Redis which clients wait in BLPOP (CLIENT LIST does not tell fo
 is); taking an unseen id for lost (a job would be executed twice although its process is well).
 
 **Processes that share a list**: nobody knows which of them has an id. What one of them loses is found when none of them
-runs, or at the deadline. To stop a job, all are killed.
+runs, or at the deadline. To stop a job, all are killed. Had one of them ended since the job was put into the list, it
+is tried again after its deadline: it may have been lost, and not late.
 
 **Processes of an external runner** share a list, too, and nobody here knows when one ends, nor can end it. What one of
 them loses is found at the deadline. A job that is to be stopped ends at once, whatever they make of it.
@@ -239,7 +240,7 @@ class ListedJobs:
             runner.id,
             place,
             run=run,
-            coming=run or _next_birth(units[0]),
+            coming=run or _coming(units),
             born=f"+{units[0].restarts}",
             executes=None if is_shared(runner) else runner.concurrency,
             window=window,
@@ -305,6 +306,9 @@ class ListedJobs:
         await self._settle(stored, place, [unit], window=0)
 
 
-def _next_birth(unit: UnitStatus) -> str:
-    """Return what is known of the next run of a unit that does not run."""
+def _coming(units: Sequence[UnitStatus]) -> str:
+    """Return what is known of who takes what is put into a list now: all that share it, or a next run."""
+    if len(units) > 1:
+        return " ".join(unit.invocation_id[:8] for unit in units if not is_over(unit, unit.invocation_id))
+    [unit] = units
     return f"+{unit.restarts + 1}" if unit.sub_state.startswith("auto-restart") else "+0"

@@ -77,7 +77,7 @@ class Settlement:
 class Death:
     """Why a process is no more."""
 
-    #: In a word: see ``ExitReason``, and ``reboot``, ``dropped``, ``lease-lost``.
+    #: In a word: see ``ExitReason``, and ``reboot``, ``dropped``, ``unheard``, ``lease-lost``.
     reason: str
     #: As a sentence that begins with "its".
     text: str
@@ -146,7 +146,7 @@ class Ledger:
             place: The list, and who takes from it.
             run: Id of the run of the process that is under way; '' when none is.
             coming: What is known of the run that takes what is put into the list now: its id, or '+' and how often
-                its unit will have been restarted.
+                its unit will have been restarted; in a shared list a word for each of its runs.
             born: '+' and how often the unit of the run under way has been restarted.
             executes: How many jobs it executes at a time; ``None`` when several processes share the list.
             window: How many jobs it may have, in the list and out of it, or in a shared list. 0 also takes back what is

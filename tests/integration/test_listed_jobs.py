@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,8 @@ from tests.listed_fixtures import Process, R, executing, has, queue, state_of, u
 from tests.redis_fixtures import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hero_supervisor.client import JobClient
     from hero_supervisor.supervisor import Supervisor
     from hero_supervisor.testing import InMemoryProcessManager
@@ -289,6 +291,55 @@ async def test_a_shared_list_gives_back_what_was_lost_when_no_process_runs(
     assert await client.get_job_status("a") is JobStatus.STARTED
     processes.end(units[1])
     await state_of(client, "a", JobStatus.DISPATCHED)
+
+
+@pytest.fixture
+async def shared(supervisor: Supervisor, process: Process) -> Process:
+    """The list of two processes that share it."""
+    runner = Runner(id="r", command=("/bin/true",), instances=2, queue=f"{process.namespace}:own")
+    await supervisor.add_runner(runner)
+    await supervisor.start_runner("r")
+    return Process(process.raw, process.namespace, runner.queue or "")
+
+
+async def test_what_may_have_been_lost_with_one_of_those_that_share_a_list_is_tried_again_when_its_time_is_up(
+    supervisor: Supervisor, client: JobClient, shared: Process, processes: InMemoryProcessManager
+) -> None:
+    units = [unit.name for unit in await processes.adopt("*-runner-r*")]
+    await queue(client, "lost", "well", timeout=300)
+    assert [await shared.begin(), await shared.begin()] == ["lost", "well"]
+    await eventually(lambda: client._store.redis.hexists(client.keys.job("well"), "started_at"))
+    processes.next_run(units[0])
+    processes.tell(units[0])
+    await shared.end("well")
+    await state_of(client, "well", JobStatus.FINISHED)
+    await late(supervisor, client, processes, units)
+    state = await state_of(client, "lost", JobStatus.DISPATCHED)
+    assert (state.crashes, state.reason, state.failures) == (1, "unheard", 0)
+    assert await shared.begin() == "lost"
+
+
+async def test_what_none_of_those_that_share_a_list_can_have_lost_is_late(
+    supervisor: Supervisor, client: JobClient, shared: Process, processes: InMemoryProcessManager
+) -> None:
+    units = [unit.name for unit in await processes.adopt("*-runner-r*")]
+    await queue(client, "lost", timeout=300)
+    assert await shared.begin() == "lost"
+    await late(supervisor, client, processes, units)
+    await state_of(client, "lost", JobStatus.ERROR)
+    assert (await client.get_job_result("lost")).error == "timed out after 300 s"
+
+
+async def late(
+    supervisor: Supervisor, client: JobClient, processes: InMemoryProcessManager, units: Sequence[str]
+) -> None:
+    """Let the time of the jobs that are executed be up, and all processes be killed for it."""
+    taken: Any = await client._store.redis.zrange(client.keys.queue("r", "taken"), 0, -1)
+    await client._store.redis.zadd(client.keys.queue("r", "taken"), dict.fromkeys(taken, 1))
+    supervisor._keeper.look_at("r")
+    await eventually(lambda: all(("kill", unit, signal.SIGKILL) in processes.done for unit in units))
+    for unit in units:
+        processes.end(unit)
 
 
 async def test_jobs_follow_a_runner_to_another_protocol(

@@ -278,10 +278,10 @@ end
 
 -- An attempt that was to be stopped has ended: for its timeout it failed, for anything else it is cancelled.
 local function stopped(id, runner, why)
-  if why == 'timeout' then
+  if why == 'timeout' or why == 'unheard' then
     local timeout_s = redis.call('HGET', job_key(id), 'timeout') or DEFAULT_TIMEOUT_S
     redis.call('HDEL', job_key(id), 'cancel')
-    fail(id, runner, 'timed out after ' .. timeout_s .. ' s', why)
+    fail(id, runner, 'timed out after ' .. timeout_s .. ' s', 'timeout')
   else
     close(id, 'cancelled', false, false, why)
   end
@@ -291,7 +291,10 @@ end
 local function recover(id, runner, reason, text, is_counted)
   local key = job_key(id)
   local job = redis.call('HMGET', key, 'cancel', 'on_crash', 'max_crashes', 'crashes')
-  if job[1] then
+  if job[1] == 'unheard' then
+    redis.call('HDEL', key, 'cancel')
+    reason, text, is_counted = 'unheard', 'a process that may have had it ended, and nothing was heard of it since', true
+  elseif job[1] then
     stopped(id, runner, job[1])
     return redis.call('HGET', key, 'status')
   end

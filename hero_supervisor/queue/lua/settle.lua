@@ -8,7 +8,7 @@
 -- ARGV[7] what is known of it, JSON
 -- ARGV[8] the run that is under way, '' when none is
 -- ARGV[9] what is known of the run that will take what is put into the list now: that run, or '+' and how often its
---   unit will have been restarted
+--   unit will have been restarted; in a shared list a word for each of its runs
 -- ARGV[10] '+' and how often the unit of the run under way has been restarted
 -- ARGV[11] how many jobs it executes at a time; '' when several processes share the list: then nobody knows whose an
 --   id is that is out of it
@@ -28,6 +28,9 @@
 -- Of an id that was first seen to be taken when another run was under way than the one that it was offered to, nobody
 -- knows which of them has it. If there is no next job that would tell, a ping is put into the list: a process that takes
 -- it does not execute the other. It is no job of the queue; its answer is not read.
+--
+-- Where no ping can tell, such a job has until its deadline. If it was lost, its time is not what it died of: whoever may
+-- have it is ended, and it is tried again.
 local runner, holder, list, run, coming, born = ARGV[4], ARGV[5], ARGV[6], ARGV[8], ARGV[9], ARGV[10]
 local most, window = tonumber(ARGV[11]) or math.huge, tonumber(ARGV[12])
 local death = {ARGV[13], ARGV[14], ARGV[15] == '1'}
@@ -139,6 +142,8 @@ local function see_listed(id, offered)
     make_pending(id, runner)
   elseif run ~= '' and offered ~= run and offered ~= born then
     redis.call('HSET', job_key(id), 'offered', run)
+  elseif most == math.huge and offered ~= coming then
+    redis.call('HSET', job_key(id), 'offered', coming)
   end
 end
 
@@ -200,24 +205,45 @@ if room > 0 then
   end)
 end
 
+-- Whether a run that is over may have had a job that is out of the list, by what it was offered to.
+local function is_in_doubt(offered)
+  if most == math.huge then
+    for one in offered:gmatch('%S+') do
+      if not coming:find(one, 1, true) then
+        return true
+      end
+    end
+    return false
+  end
+  return run ~= '' and offered ~= run and offered ~= born and offered ~= '' -- '': others have pushed it; it was taken at once
+end
+
 -- Put a ping into the list for a job of which it is not known whether it is executed.
 local function ask(id)
-  local job = redis.call('HMGET', job_key(id), 'offered', 'timeout')
-  if job[1] == run or job[1] == born or job[1] == '' then
-    return -- '': others have pushed it, and it was taken at once
-  end
   last = math.max(now_ms, last + 0.001)
   ping = 'ping.' .. runner .. '.' .. string.format('%.0f', last * 1000)
   redis.call('HSET', job_key(ping), 'id', ping, 'caller_id', '', 'context_id', '', 'payload', 'ping', 'runner', runner,
     'executor', '', 'timeout', '60', 'env_vars', '{}', 'created_at', NOW, 'updated_at', NOW, 'status', 'dispatched',
     'digest', '')
-  redis.call('EXPIRE', job_key(ping), bounded(job[2], 1, MAX_S, DEFAULT_TIMEOUT_S) + PING_TTL_S)
+  local timeout = redis.call('HGET', job_key(id), 'timeout')
+  redis.call('EXPIRE', job_key(ping), bounded(timeout, 1, MAX_S, DEFAULT_TIMEOUT_S) + PING_TTL_S)
   redis.call('HSET', ping_key, 'id', ping, 'at', string.format('%.3f', last))
   redis.call('RPUSH', list, ping)
 end
 
-if most == 1 and window > 0 and run ~= '' and #out == 1 and redis.call('LLEN', list) == 0 then
-  ask(out[1])
+for _, id in ipairs(out) do
+  local job = redis.call('HMGET', job_key(id), 'cancel', 'offered')
+  if job[1] == 'timeout' and job[2] == '?' then
+    redis.call('HSET', job_key(id), 'cancel', 'unheard')
+  elseif not job[1] and is_in_doubt(job[2] or '') then
+    redis.call('HSET', job_key(id), 'offered', '?')
+    if most == 1 and window > 0 and #out == 1 and not ping and redis.call('LLEN', list) == 0 then
+      ask(id)
+    end
+  end
+  if job[1] then
+    stopping[#stopping + 1] = id
+  end
 end
 if redis.call('HGET', queue_key(runner, 'holders'), holder) ~= ARGV[7] then
   redis.call('HSET', queue_key(runner, 'holders'), holder, ARGV[7])
@@ -227,9 +253,4 @@ if window == 0 and redis.call('EXISTS', held) == 0 then
 end
 
 local all = redis.call('ZRANGE', held, 0, -1)
-for _, id in ipairs(out) do
-  if redis.call('HEXISTS', job_key(id), 'cancel') == 1 then
-    stopping[#stopping + 1] = id
-  end
-end
 return {ended, lost, out, all, stopping, again or false, math.max(0, length - SCANNED)}
