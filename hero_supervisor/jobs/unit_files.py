@@ -12,6 +12,7 @@ left is removed by ``sweep``. Methods do a few quick calls of the file system, a
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Bytes to which a file that has grown beyond them is cut; more than the limit of a result, so that it shows.
 KEPT_BYTES: Final = MAX_RESULT_BYTES + 1
+#: Bytes that must be free for a job to be started: its output needs room, and Redis's file may be on the same disk.
+LEAST_FREE_BYTES: Final = 16 * 1024 * 1024
 
 
 class JobFiles:
@@ -44,9 +47,12 @@ class JobFiles:
         """Write a unit's payload, and remove an output that is there.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: It cannot be written, or there would be no room for the output.
         """
         self._directory.mkdir(mode=0o700, exist_ok=True)
+        disk = os.statvfs(self._directory)
+        if disk.f_bavail * disk.f_frsize < LEAST_FREE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.output(unit_name).unlink(missing_ok=True)
         path = self.payload(unit_name)
         path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ same call. Starts and releases go on beside it. What can come in between:
 - **A call to Redis is not answered**: it may have been carried out. So with the next one we ask what is held.
 - **A call to systemd is not answered**: whether the unit is there tells its list, which systemd answers after it.
 - **News is lost**: every five seconds all units of the queue are listed, in one call.
+- **There is no place for a job's files**: it is given back, uncounted, and none is taken for five seconds.
 - **A stop**, by a word of ``cancel.lua``, an operator or the supervisor: the unit is gone, or has left ``active``
   before its process ended. The job is given back, and Redis knows whether it was cancelled.
 """
@@ -110,6 +111,8 @@ class Lane:
         self._must_ask_systemd = True
         #: When all units are looked at next, on the clock of ``time.monotonic``.
         self._check_at_s = 0.0
+        #: Until when no jobs are taken, on the same clock.
+        self._rests_until_s = 0.0
         #: When there is more to do, in seconds since the epoch, if Redis told.
         self._again_at: float | None = None
 
@@ -208,7 +211,8 @@ class Lane:
         await self._until_news()
 
     async def _until_news(self) -> None:
-        until_s = self._check_at_s
+        is_resting = self._rests_until_s > time.monotonic()
+        until_s = min(self._check_at_s, self._rests_until_s) if is_resting else self._check_at_s
         if self._again_at is not None:  # by Redis's clock, which may be behind ours
             until_s = min(until_s, time.monotonic() + max(MIN_PAUSE_S, self._again_at - time.time()))
         try:
@@ -322,8 +326,9 @@ class Lane:
         return found[:ENDS_PER_CALL]
 
     def _room(self, runner: Runner | None) -> int:
-        open_ = sum(run.ended is None for run in self._runs.values())
-        return 0 if runner is None else runner.concurrency - open_
+        if runner is None or self._rests_until_s > time.monotonic():
+            return 0
+        return runner.concurrency - sum(run.ended is None for run in self._runs.values())
 
     # -- one run -------------------------------------------------------------------------------------------------
 
@@ -357,6 +362,9 @@ class Lane:
             await self._units.start(run, job)
         except HeroError:
             self._must_ask_systemd = True
+        except OSError as exc:
+            run.ended = Ended(run.job_id, run.attempt, RELEASED, reason=ExitReason.NOT_STARTED.value)
+            self._rest(exc)
         finally:
             run.is_starting = False
         if job.soft_timeout is not None:
@@ -366,6 +374,13 @@ class Lane:
             self._stop(run)
         if run.ended is not None or run.unit in self._news or self._must_ask_systemd:
             self._changed.set()
+
+    def _rest(self, exc: OSError) -> None:
+        """Take no jobs for a while: their files cannot be written."""
+        if self._rests_until_s <= time.monotonic():
+            text = "jobs of runner %s wait for %g s: cannot write their files: %s (see: df, and docs/operations.md)"
+            logger.warning(text, self._runner, CHECK_S, exc.strerror, extra={"runner": self._runner})
+        self._rests_until_s = time.monotonic() + CHECK_S
 
     def _stop(self, run: Run) -> None:
         if run.is_stopping or run.end is not None or run.ended is not None:

@@ -69,6 +69,7 @@ class UnitRuns:
 
         Raises:
             SystemdUnavailable, OperationTimeout: There was no answer; it may run.
+            OSError: There is no place for its files; it was not started.
         """
         try:
             await asyncio.to_thread(self._files.prepare, run.unit, job.payload)
@@ -87,9 +88,7 @@ class UnitRuns:
         except (SystemdUnavailable, OperationTimeout):
             raise
         except HeroError as exc:
-            run.ended = _not_started(run, exc.message)
-        except OSError as exc:
-            run.ended = _not_started(run, f"cannot write the payload of job '{run.job_id}': {exc.strerror}")
+            run.ended = Ended(run.job_id, run.attempt, ERROR, exc.message, ExitReason.NOT_STARTED.value)
 
     async def states(self, runner: str) -> dict[str, str]:
         """Return the sub-states of the units of a runner's jobs, by name; raises like ``OneShots.sub_states``."""
@@ -152,10 +151,6 @@ class UnitRuns:
         """Remove the files of a runner's jobs that are of no use any more."""
         prefix = self._site.job_units(runner).partition("*")[0]
         await asyncio.to_thread(self._files.sweep, prefix, in_use)
-
-
-def _not_started(run: Run, text: str) -> Ended:
-    return Ended(run.job_id, run.attempt, ERROR, text, ExitReason.NOT_STARTED.value)
 
 
 def has_failed(run: Run) -> bool:

@@ -12,6 +12,7 @@ from hero_supervisor import errors
 from hero_supervisor.builder import SupervisorBuilder
 from hero_supervisor.client import JobClient
 from hero_supervisor.job import Job, JobStatus
+from hero_supervisor.jobs import unit_files, unit_lane
 from hero_supervisor.queue.claims import Claims
 from hero_supervisor.queue.ledger import Death
 from hero_supervisor.records import RunnerState
@@ -166,6 +167,22 @@ async def test_a_start_that_is_refused_is_an_error_of_the_job(
     await jobs.enqueue(Job(id="j", payload="", runner="a"))
     outcome = await jobs.wait_for_result("j", timeout_s=10)
     assert (outcome.error, outcome.reason) == ("cannot start unit 'x': no such property", "not-started")
+
+
+@pytest.mark.usefixtures("supervisor")
+async def test_jobs_wait_while_there_is_no_room_for_their_files(
+    jobs: JobClient, units: InMemoryOneShots, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(unit_lane, "CHECK_S", 0.2)
+    monkeypatch.setattr(unit_files, "LEAST_FREE_BYTES", 2**62)
+    for job_id in "abc":
+        await jobs.enqueue(Job(id=job_id, payload="", runner="a"))
+    await eventually(lambda: "No space left on device" in caplog.text)
+    assert units.launched == []
+    state = await jobs.get_job_state("a")
+    assert (state.status, state.failures, state.crashes) == (JobStatus.DISPATCHED, 0, 0)
+    monkeypatch.undo()
+    await eventually(lambda: len(units.launched) == 2)
 
 
 @pytest.mark.usefixtures("supervisor")
