@@ -83,7 +83,8 @@ def record_of(entry: Entry, unit_name: str = "") -> LogRecord:
         pid=int(pid) if (pid := entry.get("_PID", b"")).isdigit() else None,
         invocation_id=_invocation_id(entry),
         instance=instance_of(unit_name),
-        job_id=_text(entry, JOB_FIELD),
+        # In systemd 257 what the manager itself says of a unit has the unit's extra fields, too.
+        job_id=None if _is_from_manager(entry) else _text(entry, JOB_FIELD),
         dropped=int(count) if is_dropped and (count := entry.get("N_DROPPED", b"")).isdigit() else 0,
         continues=entry.get("_LINE_BREAK") in _BREAKS_WITHIN_LINES,
     )

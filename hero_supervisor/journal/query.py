@@ -45,7 +45,7 @@ def _order(query: LogQuery) -> Iterator[str]:
     yield "--reverse"
     if query.since is not None:
         yield f"--since={_timestamp(query.since)}"
-    if query.grep is None:
+    if query.grep is None and query.job_id is None:  # not all that journalctl finds is wanted then
         yield f"--lines={query.lines}"
 
 

@@ -74,6 +74,11 @@ def test_a_record_has_what_the_journal_knows() -> None:
     assert record.timestamp == datetime(2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC)
 
 
+def test_what_the_manager_says_of_a_jobs_unit_is_no_line_of_the_job() -> None:
+    entry = {**META, "_PID": b"1", "UNIT": b"hero-job-a@j1:1.service", "HERO_JOB_ID": b"j1"}
+    assert record_of(entry).job_id is None
+
+
 def test_a_record_without_details_has_defaults() -> None:
     record = record_of(META)
     assert (record.message, record.priority, record.pid) == ("", 6, None)

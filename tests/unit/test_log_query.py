@@ -121,12 +121,12 @@ OBJECT = f"OBJECT_SYSTEMD_INVOCATION_ID={RUN}"
         ({"until": datetime.max.replace(tzinfo=UTC)}, ["--until=@253402300799.999999", "--reverse", "--lines=100"]),
         ({"grep": "--help"}, ["--reverse"]),
         ({"after_cursor": CURSOR, "since": NOON}, [f"--cursor={CURSOR}"]),
-        ({"job_id": "--help"}, ["--reverse", "--lines=100", "HERO_JOB_ID=--help"]),
+        ({"job_id": "--help"}, ["--reverse", "HERO_JOB_ID=--help"]),
         ({"priority": 1}, ["--reverse", "--lines=100", "PRIORITY=0", "PRIORITY=1", "+", *DRIVER]),
-        ({"priority": 0, "job_id": "j"}, ["--reverse", "--lines=100", "PRIORITY=0", "HERO_JOB_ID=j"]),
+        ({"priority": 0, "job_id": "j"}, ["--reverse", "PRIORITY=0", "HERO_JOB_ID=j"]),
         (
             {"invocation_id": RUN, "job_id": "j"},
-            ["--reverse", "--lines=100", "HERO_JOB_ID=j", f"_SYSTEMD_INVOCATION_ID={RUN}"],
+            ["--reverse", "HERO_JOB_ID=j", f"_SYSTEMD_INVOCATION_ID={RUN}"],
         ),
         (
             {"invocation_id": RUN},
