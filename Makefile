@@ -5,7 +5,7 @@ DEV := packaging/dev
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test unit integration e2e bench chaos sandbox install lint format all clean
+.PHONY: help demo down test unit integration e2e bench chaos sandbox install docs lint format all clean
 .PHONY: test-debian test-debian12 test-debian13 test-vm
 
 help: ## show this list
@@ -54,6 +54,9 @@ sandbox: ## a shell in a fresh throw-away machine, gone on exit
 
 install: ## make .venv with the project and the tools for working on it
 	@$(DEV)/setup dev
+
+docs: install ## make what is made from the code: docs/openrpc.json, docs/methods.md
+	@.venv/bin/python $(DEV)/describe docs
 
 lint: install ## all static checks
 	@$(DEV)/lint

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from .errors import AddressUnavailable, HeroError
 from .notify import notify, watchdog_interval_s
-from .rpc import Dispatcher
+from .rpc import Dispatcher, discovery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -172,7 +172,7 @@ class _Server(uvicorn.Server):
 
 
 def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
-    """Return the ASGI application: JSON-RPC by POST at ``/`` and ``/rpc``.
+    """Return the ASGI application: JSON-RPC by POST at ``/`` and ``/rpc``, its description at ``/openrpc.json``.
 
     Args:
         supervisor: Answers the calls.
@@ -181,9 +181,17 @@ def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
     """
     dispatcher = Dispatcher(supervisor)
 
-    async def rpc(request: Request) -> Response:
+    def refusal(request: Request) -> Response | None:
         if is_loopback and not _is_local_name(request.url.hostname):
             return _plain(403, f"cannot serve host {request.url.hostname!r}: only localhost is served")
+        return None
+
+    async def describe(request: Request) -> Response:
+        return refusal(request) or _description(request.headers.get("if-none-match", ""))
+
+    async def rpc(request: Request) -> Response:
+        if refused := refusal(request):
+            return refused
         # Asking for JSON makes a browser ask us first, so a foreign web page cannot send us calls.
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _JSON:
             return _plain(415, "cannot read this content type: send application/json")
@@ -191,6 +199,7 @@ def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
         return Response(status_code=204) if answer is None else Response(answer, media_type="application/json")
 
     routes = [Route(path, rpc, methods=["POST"]) for path in ("/", "/rpc")]
+    routes.append(Route("/openrpc.json", describe, methods=["GET"]))
     return Starlette(routes=routes, max_body_size=MAX_BODY_BYTES)
 
 
@@ -247,6 +256,15 @@ def _is_local_name(host: str | None) -> bool:
 def _bearer(request: Request) -> str | None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def _description(known: str) -> Response:
+    """Return the OpenRPC document, or that it has not changed since the caller got one of these tags."""
+    body, etag = discovery()
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if etag in known or known.strip() == "*":
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
 
 
 def _plain(status: int, text: str) -> Response:

@@ -83,6 +83,9 @@ class ChangeOperations(LifecycleOperations):
     async def plan_runner(self, runner: Runner) -> RunnerPlan:
         """Say what a definition would change, and whether the runner would be restarted for it. Changes nothing.
 
+        Args:
+            runner: The new definition; its id says which runner.
+
         Raises:
             InvalidRunner: The definition has faults; all are listed.
         """

@@ -52,6 +52,9 @@ class ScheduleOperations(Parts):
     async def list_schedules(self, runner: RunnerId | None = None) -> list[ScheduleState]:
         """Return the schedules of a runner, or of all; the log tells of those that cannot be read.
 
+        Args:
+            runner: Only this one's.
+
         Raises:
             RunnerNotFound: There is no such runner.
             RedisUnavailable: Redis does not answer.

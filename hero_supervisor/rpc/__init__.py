@@ -1,5 +1,6 @@
-"""The supervisor's operations as JSON-RPC 2.0 methods: the table, parameters, access, dispatch, error codes."""
+"""The operations as JSON-RPC 2.0 methods: table, parameters, access, dispatch, error codes, OpenRPC document."""
 
 from .dispatch import Dispatcher
+from .openrpc import discovery
 
-__all__ = ["Dispatcher"]
+__all__ = ["Dispatcher", "discovery"]

@@ -13,7 +13,7 @@ INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
 
 #: Looked up along the class's bases, so a class without a row has its parent's code.
-CODES: Final[dict[type[Exception], int]] = {
+CODES: Final[dict[type[errors.HeroError], int]] = {
     errors.InvalidInput: INVALID_PARAMS,
     errors.RunnerNotFound: -32001,
     errors.JobNotFound: -32002,
@@ -23,6 +23,7 @@ CODES: Final[dict[type[Exception], int]] = {
     errors.JobExists: -32004,
     errors.UnitExists: -32005,
     errors.QueueFull: -32008,
+    errors.Conflict: -32009,
     errors.UnitFailed: -32010,
     errors.OperationTimeout: -32011,
     errors.CommandNotExecutable: -32012,
@@ -40,4 +41,9 @@ CODES: Final[dict[type[Exception], int]] = {
 
 def code_of(error: errors.HeroError) -> int:
     """Return the code of an error of ours."""
-    return next(CODES[cls] for cls in type(error).__mro__ if cls in CODES)
+    return CODES[described_as(type(error))]
+
+
+def described_as(error: type[errors.HeroError]) -> type[errors.HeroError]:
+    """Return the class whose row, and so whose code, an error has."""
+    return next(cls for cls in error.__mro__ if cls in CODES)

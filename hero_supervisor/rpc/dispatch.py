@@ -28,6 +28,7 @@ from . import codes, params
 from .access import authorise, scope_with
 from .aliases import ALIASES
 from .methods import METHODS, Method
+from .openrpc import DISCOVER, discovery
 
 if TYPE_CHECKING:
     from hero_supervisor.supervisor import Supervisor
@@ -59,6 +60,7 @@ class Dispatcher:
         self._handlers = {name: _handler(supervisor, method) for name, method in methods.items()}
         for alias in ALIASES:
             self._handlers[alias.name] = _handler(supervisor, methods[alias.method], shape=alias.shape)
+        self._handlers[DISCOVER] = _discover
 
     async def answer(self, body: bytes, *, secret: str | None = None) -> bytes | None:
         """Answer the body of a request.
@@ -139,6 +141,10 @@ def _handler(supervisor: Supervisor, method: Method, *, shape: Shape | None = No
         [InspectParameter("request", InspectParameter.POSITIONAL_ONLY)]
     )
     return handle
+
+
+async def _discover(request: _Request) -> Result:  # it takes no params, and minds none
+    return Success(msgspec.Raw(discovery().body))
 
 
 def _fault_in(request: object) -> str | None:

@@ -60,6 +60,8 @@ class Parameter(NamedTuple):
     type: Any
     is_required: bool
     aliases: tuple[str, ...]
+    #: ``None`` also when it is required.
+    default: object = None
 
 
 class Call(NamedTuple):
@@ -73,10 +75,15 @@ def parameters_of(method: Callable[..., Any]) -> tuple[Parameter, ...]:
     """Read a method's parameters from its signature."""
     hints = get_type_hints(method, include_extras=True)
     return tuple(
-        Parameter(name, hints[name], parameter.default is parameter.empty, _aliases_of(hints[name]))
+        _parameter(name, hints[name], default=parameter.default)
         for name, parameter in inspect.signature(method).parameters.items()
         if name in hints  # all but self
     )
+
+
+def _parameter(name: str, type_: Any, *, default: object) -> Parameter:
+    is_required = default is inspect.Parameter.empty
+    return Parameter(name, type_, is_required, _aliases_of(type_), None if is_required else default)
 
 
 def read(params: object, parameters: tuple[Parameter, ...]) -> Call:

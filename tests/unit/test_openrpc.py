@@ -1,0 +1,204 @@
+"""The OpenRPC document: valid by its specification and by the rules that no schema can say, and true to the code."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from jsonschema import Draft7Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT7
+
+from hero_supervisor.app import http_app
+from hero_supervisor.builder import SupervisorBuilder
+from hero_supervisor.rpc import Dispatcher
+from hero_supervisor.rpc.docstring import docstring_of
+from hero_supervisor.rpc.openrpc import discovery, document
+from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hero_supervisor.supervisor import Supervisor
+
+ROOT = Path(__file__).parents[2]
+#: From the package @open-rpc/spec 1.4.1, dist/1_3.
+METASCHEMA = json.loads((Path(__file__).parent / "data/openrpc-1.3-schema.json").read_text())
+#: Words of later dialects that validators of draft-07 pass over.
+LATER = {"prefixItems", "$defs", "unevaluatedProperties", "dependentRequired", "dependentSchemas", "$dynamicRef"}
+
+
+@pytest.fixture(scope="module")
+def content() -> Any:
+    return json.loads(discovery().body)
+
+
+@pytest.fixture
+async def supervisor(tmp_path: Path) -> Supervisor:
+    builder = SupervisorBuilder().state_dir(tmp_path)
+    return await builder.process_manager(InMemoryProcessManager()).log_source(InMemoryLogSource()).build()
+
+
+def methods() -> list[Any]:
+    return [pytest.param(method, id=method["name"]) for method in document()["methods"]]
+
+
+def objects_in(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from objects_in(part)
+
+
+def references_in(value: Any) -> set[str]:
+    return {part["$ref"].removeprefix("#/components/schemas/") for part in objects_in(value) if "$ref" in part}
+
+
+# -- the specification ---------------------------------------------------------------------------------------------
+
+
+def test_it_is_valid(content: dict[str, Any]) -> None:
+    dialect = Resource.from_contents(Draft7Validator.META_SCHEMA, default_specification=DRAFT7)
+    pointer = DRAFT7.create_resource({"type": "string"})
+    registry: Registry[Any] = Registry().with_resources(
+        [
+            ("https://meta.json-schema.tools", dialect),
+            ("https://meta.json-schema.tools/", dialect),
+            ("https://meta.json-schema.tools/#/definitions/JSONSchemaObject/properties/$ref", pointer),
+        ]
+    )
+    schema = {key: value for key, value in METASCHEMA.items() if key != "$schema"}
+    schema["definitions"]["referenceObject"]["properties"]["$ref"] = {"type": "string"}
+    faults = [
+        f"{fault.json_path}: {fault.message[:200]}"
+        for fault in Draft7Validator(schema, registry=registry).iter_errors(content)
+    ]
+    assert faults == []
+
+
+def test_schemas_are_of_its_dialect(content: dict[str, Any]) -> None:
+    for schema in [
+        *content["components"]["schemas"].values(),
+        *(p["schema"] for m in content["methods"] for p in m["params"]),
+    ]:
+        Draft7Validator.check_schema(schema)
+    assert [key for part in objects_in(content) for key in part if key in LATER] == []
+
+
+def test_no_schema_leads_back_to_itself(content: dict[str, Any]) -> None:
+    graph = {name: references_in(schema) for name, schema in content["components"]["schemas"].items()}
+    while leaves := [name for name, others in graph.items() if not others & graph.keys()]:
+        for name in leaves:
+            del graph[name]
+    assert graph == {}
+
+
+def test_what_is_referred_to_is_there(content: dict[str, Any]) -> None:
+    for part in objects_in(content):
+        if "$ref" in part:
+            found: Any = content
+            for step in part["$ref"].removeprefix("#/").split("/"):
+                found = found[step]
+            assert found
+
+
+def test_codes_of_errors_are_unique(content: dict[str, Any]) -> None:
+    codes = [error["code"] for error in content["components"]["errors"].values()]
+    assert len(codes) == len(set(codes))
+
+
+# -- each method ---------------------------------------------------------------------------------------------------
+
+
+def test_names_of_methods_are_unique(content: dict[str, Any]) -> None:
+    names = [name for method in content["methods"] for name in (method["name"], *method.get("x-hero-aliases", []))]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("method", methods())
+def test_a_method_is_described(method: dict[str, Any]) -> None:
+    assert method["name"] == "rpc.discover" or re.fullmatch("[a-z][a-z_]*", method["name"])
+    assert method["summary"]
+    assert not method["summary"].endswith(".")
+    assert [param["name"] for param in method["params"] if not param.get("description")] == []
+    assert method["x-hero-scope"] in {"read", "user", "register", "admin"}
+
+
+@pytest.mark.parametrize("method", methods())
+def test_what_is_required_comes_first(method: dict[str, Any]) -> None:
+    required = [param["required"] for param in method["params"]]
+    assert required == sorted(required, reverse=True)
+    assert len({param["name"] for param in method["params"]}) == len(required)
+
+
+@pytest.mark.parametrize("method", methods())
+def test_usual_values_are_valid(method: dict[str, Any], content: dict[str, Any]) -> None:
+    for param in method["params"]:
+        if "default" in param["schema"]:
+            Draft7Validator({**param["schema"], "components": content["components"]}).validate(
+                param["schema"]["default"]
+            )
+
+
+def test_the_parts_of_a_docstring_are_told_apart() -> None:
+    def method() -> None:
+        """Do a thing. It is ``odd``
+        in a way.
+
+        Really.
+
+        Args:
+            a, b: Both
+                of them.
+            c: One.
+
+        Returns:
+            What came
+            of it.
+
+        Raises:
+            Odd, Even: It is.
+        """
+
+    parts = docstring_of(method)
+    assert parts.summary == "Do a thing"
+    assert parts.description == "It is `odd` in a way.\n\nReally."
+    assert parts.arguments == {"a": "Both of them.", "b": "Both of them.", "c": "One."}
+    assert parts.returns == "What came of it."
+    assert parts.raises == {"Odd": "It is.", "Even": "It is."}
+
+
+# -- where it is to be had -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["openrpc.json", "methods.md"])
+def test_what_is_checked_in_is_what_the_code_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["describe", str(tmp_path)])
+    runpy.run_path(str(ROOT / "packaging/dev/describe"), run_name="__main__")
+    assert (tmp_path / name).read_text() == (ROOT / "docs" / name).read_text(), "run: make docs"
+
+
+@pytest.mark.parametrize("params", ["", ', "params": []', ', "params": {}'])
+async def test_it_is_discovered(supervisor: Supervisor, content: dict[str, Any], params: str) -> None:
+    request = f'{{"jsonrpc": "2.0", "id": 1, "method": "rpc.discover"{params}}}'
+    answer = json.loads(await Dispatcher(supervisor).answer(request.encode()) or b"")
+    assert answer == {"jsonrpc": "2.0", "id": 1, "result": content}
+
+
+async def test_it_is_fetched_once_until_it_changes(supervisor: Supervisor, content: dict[str, Any]) -> None:
+    transport = httpx.ASGITransport(app=http_app(supervisor, is_loopback=True))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        first = await client.get("/openrpc.json")
+        assert (first.status_code, first.headers["content-type"]) == (200, "application/json")
+        assert first.json() == content
+        again = await client.get("/openrpc.json", headers={"If-None-Match": f"W/{first.headers['etag']}"})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+        assert (await client.get("/openrpc.json", headers={"If-None-Match": '"other"'})).status_code == 200
+        assert (await client.get("/openrpc.json", headers={"Host": "evil.example"})).status_code == 403
+        assert (await client.post("/openrpc.json")).status_code == 405
