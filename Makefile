@@ -6,7 +6,7 @@ ARGS :=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo down test unit integration e2e bench chaos sandbox install docs lint format all clean
-.PHONY: test-debian test-debian12 test-debian13 test-vm
+.PHONY: conformance test-debian test-debian12 test-debian13 test-vm
 
 help: ## show this list
 	@echo "Hero Supervisor: make TARGET"
@@ -40,6 +40,10 @@ test-debian13: ## all tests on Debian 13: systemd 257
 
 test-vm: ## tests of limits, reboots and power cuts, in a virtual machine (root)
 	@$(DEV)/vm trixie -- $(ARGS)
+
+conformance: ## clients and tools of others against the service; needs Node
+	@$(DEV)/setup conformance
+	@$(DEV)/test tests/conformance -- $(ARGS)
 
 bench: ## benchmarks, in the same throw-away machine as the tests
 	@$(DEV)/setup bench
