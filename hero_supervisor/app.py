@@ -16,6 +16,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import Response
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from .records import Health
     from .runner import Runner
     from .supervisor import Supervisor
 
@@ -174,6 +176,8 @@ class _Server(uvicorn.Server):
 def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
     """Return the ASGI application: JSON-RPC by POST at ``/`` and ``/rpc``, its description at ``/openrpc.json``.
 
+    ``/healthz`` answers as long as the service does; ``/readyz`` says whether systemd and Redis do, by 200 or 503.
+
     Args:
         supervisor: Answers the calls.
         is_loopback: Whether only this machine can connect. Then only its own names are accepted in ``Host``, so
@@ -189,6 +193,12 @@ def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
     async def describe(request: Request) -> Response:
         return refusal(request) or _description(request.headers.get("if-none-match", ""))
 
+    async def live(request: Request) -> Response:
+        return refusal(request) or _plain(200, "ok")
+
+    async def ready(request: Request) -> Response:
+        return refusal(request) or _readiness(await supervisor.get_health())
+
     async def rpc(request: Request) -> Response:
         if refused := refusal(request):
             return refused
@@ -199,7 +209,8 @@ def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
         return Response(status_code=204) if answer is None else Response(answer, media_type="application/json")
 
     routes = [Route(path, rpc, methods=["POST"]) for path in ("/", "/rpc")]
-    routes.append(Route("/openrpc.json", describe, methods=["GET"]))
+    looks = {"/openrpc.json": describe, "/healthz": live, "/readyz": ready}
+    routes += [Route(path, endpoint, methods=["GET"]) for path, endpoint in looks.items()]
     return Starlette(routes=routes, max_body_size=MAX_BODY_BYTES)
 
 
@@ -265,6 +276,11 @@ def _description(known: str) -> Response:
     if etag in known or known.strip() == "*":
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
+
+
+def _readiness(health: Health) -> Response:
+    body = msgspec.json.encode(health)
+    return Response(body, status_code=200 if health.is_ready else 503, media_type="application/json")
 
 
 def _plain(status: int, text: str) -> Response:

@@ -125,6 +125,15 @@ class StatusSummary(msgspec.Struct, frozen=True, kw_only=True):
     runners: dict[str, RunnerState]
 
 
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the supervisor can do its work, and what is in its way."""
+
+    is_ready: bool
+    #: Why systemd, or Redis, cannot be used now; ``None`` when it can.
+    systemd: str | None
+    redis: str | None
+
+
 class RunnerOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one runner in an operation on many."""
 

@@ -40,6 +40,7 @@ from .jobs.scheduler import Scheduler
 from .jobs.units import UnitJobs
 from .operations.declared import DeclaredOperations
 from .operations.exits import ExitOperations
+from .operations.health import HealthOperations
 from .operations.job_views import JobViews
 from .operations.jobs import JobOperations
 from .operations.logs import LogOperations
@@ -70,6 +71,7 @@ class Supervisor(
     LogOperations,
     StatsOperations,
     ExitOperations,
+    HealthOperations,
 ):
     """Keeps runners alive and queues their jobs. Made by ``SupervisorBuilder``; use it as ``async with``."""
 

@@ -35,6 +35,7 @@ METHODS: Final = (
     Method("get_all_status", Scope.READ),
     # Ours, and register_runner, which the original has had since 2025-08-27.
     Method("register_runner", Scope.REGISTER),
+    Method("get_health", Scope.READ),
     Method("get_runner_exits", Scope.READ),
     Method("restart_runner", Scope.ADMIN, is_idempotent=False),
     Method("roll_runner", Scope.ADMIN, is_idempotent=False),

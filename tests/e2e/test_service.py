@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from hero_supervisor.errors import HeroError
@@ -226,6 +227,10 @@ def test_a_redis_that_stops_is_named_and_used_again_when_it_is_back(service: Ser
     error = _error(service, "queue_job_to_runner", {"runner": "a", "job": {"payload": "echo 1"}})
     assert (error.code, error.kind) == (-32021, "redis-unavailable")
     assert service.rpc.call("get_runner_status", ["a"])["status"] == "running"
+    health = httpx.get(f"{service.url}/readyz", timeout=10)
+    assert (health.status_code, health.json()["is_ready"], health.json()["systemd"]) == (503, False, None)
+    assert "redis" in health.json()["redis"].lower() or "no answer" in health.json()["redis"]
+    assert httpx.get(f"{service.url}/healthz").text == "ok\n"
     os.kill(pid, signal.SIGCONT)
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: service.show("MainPID", redis) not in {"0", str(pid)})
@@ -238,6 +243,8 @@ def test_a_redis_that_stops_is_named_and_used_again_when_it_is_back(service: Ser
             return False
 
     eventually(runs_a_job, timeout_s=20)
+    assert service.rpc.call("get_health") == {"is_ready": True, "systemd": None, "redis": None}
+    assert httpx.get(f"{service.url}/readyz").status_code == 200
 
 
 class Proxy:
@@ -309,6 +316,9 @@ def test_a_lost_bus_is_named_and_used_again_when_it_is_back(stopped_service: Ser
     proxy.cut()
     error = _error(stopped_service, "get_runner_status", ["a"])
     assert (error.code, error.kind) == (-32020, "systemd-unavailable")
+    health = stopped_service.rpc.call("get_health")
+    assert (health["is_ready"], health["redis"]) == (False, None)
+    assert health["systemd"].startswith("cannot reach")
     assert stopped_service.rpc.call("list_runners") == ["a"]
     proxy.mend()
 
