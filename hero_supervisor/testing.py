@@ -206,14 +206,16 @@ class InMemoryLogSource:
                 queue.put_nowait(record)
 
     async def read(self, query: LogQuery) -> list[LogRecord]:
-        """Return records of units, oldest first."""
+        """Return records of units, oldest first; of a cursor that none has, what follows nothing."""
+        query = query.checked()
         logs = [log for name, log in self.records.items() if _has_unit(query, name)]
         found = [record for log in logs for record in log if query.wants(record)]
         found.sort(key=lambda record: record.timestamp)
         if query.after_cursor is None:
             return found[-query.lines :] if query.lines else []
         cursors = [record.cursor for record in found]
-        return found[cursors.index(query.after_cursor) + 1 :][: query.lines]
+        known = query.after_cursor in cursors
+        return found[cursors.index(query.after_cursor) + 1 :][: query.lines] if known else []
 
     async def follow(self, query: LogQuery) -> AsyncGenerator[LogRecord, None]:
         """Yield what ``read`` returns, and then what is added, until ``close``."""
