@@ -16,32 +16,22 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import uvicorn
-from starlette.applications import Starlette
-from starlette.responses import Response
-from starlette.routing import Route
 
 from .errors import AddressUnavailable, HeroError
 from .notify import notify, watchdog_interval_s
-from .rpc import Dispatcher, discovery
+from .web import http_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 
-    from starlette.requests import Request
-
-    from .records import Health
     from .runner import Runner
     from .supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
-#: Largest request body. A payload of 1 MiB may take six times as much when JSON escapes every character.
-MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 #: Seconds that calls in flight get to end when the service stops.
 GRACE_S: Final = 2
-_JSON: Final = ("application/json", "application/json-rpc")
 
 
 class SupervisorApp:
@@ -173,47 +163,6 @@ class _Server(uvicorn.Server):
         yield
 
 
-def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
-    """Return the ASGI application: JSON-RPC by POST at ``/`` and ``/rpc``, its description at ``/openrpc.json``.
-
-    ``/healthz`` answers as long as the service does; ``/readyz`` says whether systemd and Redis do, by 200 or 503.
-
-    Args:
-        supervisor: Answers the calls.
-        is_loopback: Whether only this machine can connect. Then only its own names are accepted in ``Host``, so
-            that a web page cannot reach us by a name of its own that it lets resolve to 127.0.0.1.
-    """
-    dispatcher = Dispatcher(supervisor)
-
-    def refusal(request: Request) -> Response | None:
-        if is_loopback and not _is_local_name(request.url.hostname):
-            return _plain(403, f"cannot serve host {request.url.hostname!r}: only localhost is served")
-        return None
-
-    async def describe(request: Request) -> Response:
-        return refusal(request) or _description(request.headers.get("if-none-match", ""))
-
-    async def live(request: Request) -> Response:
-        return refusal(request) or _plain(200, "ok")
-
-    async def ready(request: Request) -> Response:
-        return refusal(request) or _readiness(await supervisor.get_health())
-
-    async def rpc(request: Request) -> Response:
-        if refused := refusal(request):
-            return refused
-        # Asking for JSON makes a browser ask us first, so a foreign web page cannot send us calls.
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _JSON:
-            return _plain(415, "cannot read this content type: send application/json")
-        answer = await dispatcher.answer(await request.body(), secret=_bearer(request))
-        return Response(status_code=204) if answer is None else Response(answer, media_type="application/json")
-
-    routes = [Route(path, rpc, methods=["POST"]) for path in ("/", "/rpc")]
-    looks = {"/openrpc.json": describe, "/healthz": live, "/readyz": ready}
-    routes += [Route(path, endpoint, methods=["GET"]) for path, endpoint in looks.items()]
-    return Starlette(routes=routes, max_body_size=MAX_BODY_BYTES)
-
-
 def listen(address: str, port: int) -> socket.socket:
     """Open a listening TCP socket.
 
@@ -253,35 +202,3 @@ async def _feed_watchdog() -> None:
     while interval_s is not None:
         notify("WATCHDOG=1")
         await asyncio.sleep(interval_s)
-
-
-def _is_local_name(host: str | None) -> bool:
-    if host is None or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _bearer(request: Request) -> str | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
-
-
-def _description(known: str) -> Response:
-    """Return the OpenRPC document, or that it has not changed since the caller got one of these tags."""
-    body, etag = discovery()
-    headers = {"ETag": etag, "Cache-Control": "no-cache"}
-    if etag in known or known.strip() == "*":
-        return Response(status_code=304, headers=headers)
-    return Response(body, media_type="application/json", headers=headers)
-
-
-def _readiness(health: Health) -> Response:
-    body = msgspec.json.encode(health)
-    return Response(body, status_code=200 if health.is_ready else 503, media_type="application/json")
-
-
-def _plain(status: int, text: str) -> Response:
-    return Response(f"{text}\n", status_code=status, media_type="text/plain")

@@ -212,7 +212,8 @@ class LifecycleOperations(Parts):
             SystemdUnavailable: The systemd manager cannot be reached.
         """
         stored = self._registry.get(runner)
-        return self._reconciler.status(stored, await self._instances.look(stored.definition))
+        [units] = await self._instances.look_at_all([stored.definition])
+        return self._reconciler.status(stored, units)
 
     # -- inside --------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from hero_supervisor.unit import Capabilities, UnitStatus
 from .bus import CALL_TIMEOUT_S, MANAGER_INTERFACE, MANAGER_PATH, SystemdBus, address_of, to_manager
 from .capabilities import read_capabilities, read_version
 from .connection import Call
+from .fence import Fence
 from .known_units import KnownUnits
 from .one_shots import OneShots
 from .start_failures import never_ran, start_failure, was_started
@@ -71,6 +72,7 @@ class SystemdManager:
         """
         self._bus = SystemdBus(address or address_of(user=user), self, library=library, call_timeout_s=call_timeout_s)
         self._jobs = UnitJobs(self._is_job_gone, look_interval_s=look_interval_s)
+        self._fence = Fence(lambda: self._bus.call(_PING))
         self._units = KnownUnits(self._bus)
         self._starts = UnitStarts(self._bus, self._jobs, self._units)
         #: Units that run once.
@@ -270,7 +272,7 @@ class SystemdManager:
         Raises:
             SystemdUnavailable: The connection is, or was, lost.
         """
-        await self._bus.call(_PING)  # when it is answered, all that systemd had to tell before has arrived
+        await self._fence.wait()
         statuses = {name: self._units.last_status(name) for name in unit_names}
         if unknown := [name for name, status in statuses.items() if status is None]:
             loaded = await self.states(pattern)

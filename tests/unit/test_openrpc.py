@@ -15,12 +15,12 @@ from jsonschema import Draft7Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
-from hero_supervisor.app import http_app
 from hero_supervisor.builder import SupervisorBuilder
 from hero_supervisor.rpc import Dispatcher
 from hero_supervisor.rpc.docstring import docstring_of
 from hero_supervisor.rpc.openrpc import discovery, document
 from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
+from hero_supervisor.web import http_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from hero_supervisor import errors
-from hero_supervisor.app import MAX_BODY_BYTES, http_app
 from hero_supervisor.builder import SupervisorBuilder
 from hero_supervisor.rpc import Dispatcher
 from hero_supervisor.rpc.dispatch import MAX_BATCH
 from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
+from hero_supervisor.web import MAX_BODY_BYTES, http_app
 
 if TYPE_CHECKING:
     from pathlib import Path
