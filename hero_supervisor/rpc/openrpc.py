@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from importlib.metadata import version
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_type_hints
 
 import msgspec
@@ -114,6 +115,7 @@ class _Call(NamedTuple):
                 {"$ref": f"#/components/errors/{name}"}
                 for name in [*(each.__name__ for each in self.failures), _INTERNAL]
             ],
+            "examples": [_pairing(self.method.name)],
             "x-hero-scope": self.method.scope.name.lower(),
             "x-hero-idempotent": self.method.is_idempotent,
             "x-hero-aliases": aliases,
@@ -131,6 +133,22 @@ class _Call(NamedTuple):
             "x-hero-aliases": list(parameter.aliases),
         }
         return _without_blanks(described)
+
+
+@cache
+def examples() -> dict[str, Any]:
+    """Return ``params`` and ``result`` of a call of each method, in an order in which all of them can be made."""
+    content: dict[str, Any] = msgspec.json.decode((files(__package__) / "examples.json").read_bytes())
+    return content
+
+
+def _pairing(method: str) -> dict[str, Any]:
+    example = examples()[method]
+    return {
+        "name": method,
+        "params": [{"name": name, "value": value} for name, value in example["params"].items()],
+        "result": {"name": "result", "value": example["result"]},
+    }
 
 
 def _discover() -> dict[str, Any]:

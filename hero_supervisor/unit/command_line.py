@@ -85,6 +85,12 @@ def _list(value: Any) -> list[str]:
     return list(value)
 
 
+def _statuses(value: Any) -> str:
+    """Return exit statuses, and signals by name."""
+    statuses, signals = value
+    return " ".join([*map(str, statuses), *(signal.Signals(number).name for number in signals)])
+
+
 def _words_of(prop: Property) -> list[str]:
     commands: Any = prop.value
     return list(commands[0][1])
@@ -110,6 +116,7 @@ _SPECIAL: Final[Mapping[str, Callable[[Any], str]]] = {
     "CapabilityBoundingSet": lambda mask: "" if mask == 0 else str(mask),
     "KillSignal": lambda number: signal.Signals(number).name,
     "RestrictNamespaces": lambda allowed: "uts" if allowed == CLONE_NEWUTS else str(allowed),
-    "SuccessExitStatus": lambda status: " ".join(signal.Signals(number).name for number in status[1]),
+    "RestartPreventExitStatus": _statuses,
+    "SuccessExitStatus": _statuses,
     "SystemCallErrorNumber": lambda number: "EPERM" if number == 1 else str(number),
 }

@@ -336,6 +336,7 @@ EVERYTHING: dict[str, Any] = {
     "credentials": {"key": "/etc/hostname", "other": "/etc/os-release"},
     "working_directory": "/usr",
     "stop_signal": "SIGUSR2",
+    "drain_signal": "SIGUSR1",
     "reload_command": ["/bin/echo", *HOSTILE],
     "watchdog_s": 20.5,
     "limits": {

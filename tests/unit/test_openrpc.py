@@ -18,7 +18,7 @@ from referencing.jsonschema import DRAFT7
 from hero_supervisor.builder import SupervisorBuilder
 from hero_supervisor.rpc import Dispatcher
 from hero_supervisor.rpc.docstring import docstring_of
-from hero_supervisor.rpc.openrpc import discovery, document
+from hero_supervisor.rpc.openrpc import discovery, document, examples
 from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
 from hero_supervisor.web import http_app
 
@@ -144,6 +144,25 @@ def test_usual_values_are_valid(method: dict[str, Any], content: dict[str, Any])
             Draft7Validator({**param["schema"], "components": content["components"]}).validate(
                 param["schema"]["default"]
             )
+
+
+@pytest.mark.parametrize("method", methods())
+def test_an_example_is_valid(method: dict[str, Any], content: dict[str, Any]) -> None:
+    for example in method.get("examples", []):
+        given = {param["name"]: param["value"] for param in example["params"]}
+        # By position they have to be the first ones.
+        assert list(given) == [param["name"] for param in method["params"]][: len(given)]
+        for param in method["params"]:
+            assert param["name"] in given or not param["required"]
+            if param["name"] in given:
+                Draft7Validator({**param["schema"], "components": content["components"]}).validate(given[param["name"]])
+        result = {**method["result"]["schema"], "components": content["components"]}
+        Draft7Validator(result).validate(example["result"]["value"])
+
+
+def test_each_method_has_an_example(content: dict[str, Any]) -> None:
+    names = [method["name"] for method in content["methods"] if method["name"] != "rpc.discover"]
+    assert sorted(examples()) == sorted(names)
 
 
 def test_the_parts_of_a_docstring_are_told_apart() -> None:
