@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hero_supervisor.rpc.openrpc import examples
 from tests.conftest import missing
 from tests.e2e.conftest import service, stopped_service
+from tests.integrating_fixtures import programs
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Service
@@ -28,5 +31,15 @@ def test_a_client_gets_on_with_the_service(service: Service, client: Path) -> No
     if not shutil.which("node") or not (FOLDER / "node_modules").exists():
         missing("the clients are not installed; run: make conformance")
     service.rpc.call("add_runner", {"id": "a", "executor": "python"})
-    done = subprocess.run(["node", client, service.url], capture_output=True, text=True, timeout=60, check=False)
+    command = ["node", client, service.url, json.dumps(list(examples()))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_program_in_the_documentation_prints_the_output_of_its_job(service: Service) -> None:
+    if not (FOLDER / "node_modules").exists():
+        missing("the clients are not installed; run: make conformance")
+    (program,) = programs("javascript", service.url)
+    command = ["node", "--input-type=module", "--eval", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=FOLDER)
+    assert (done.stdout, done.stderr, done.returncode) == ("42\n", "", 0)

@@ -1,0 +1,28 @@
+"""The programs in docs/integrating.md do what it says; tests/conformance has those in JavaScript."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integrating_fixtures import programs
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Service
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.mark.parametrize(
+    ("language", "number", "command"),
+    [("bash", 0, ["bash", "-euc"]), ("python", 0, [sys.executable, "-c"]), ("python", 1, [sys.executable, "-c"])],
+)
+def test_a_program_prints_the_output_of_its_job(
+    service: Service, language: str, number: int, command: list[str]
+) -> None:
+    program = programs(language, service.url)[number]
+    done = subprocess.run([*command, program], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.stdout.strip(), done.stderr, done.returncode) == ("42", "", 0)
