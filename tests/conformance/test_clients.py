@@ -31,7 +31,7 @@ def test_a_client_gets_on_with_the_service(service: Service, client: Path) -> No
     if not shutil.which("node") or not (FOLDER / "node_modules").exists():
         missing("the clients are not installed; run: make conformance")
     service.rpc.call("add_runner", {"id": "a", "executor": "python"})
-    command = ["node", client, service.url, json.dumps(list(examples()))]
+    command = ["node", str(client), service.url, json.dumps(list(examples()))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
