@@ -114,14 +114,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     #: Environment variables of the script.
     env_vars: dict[str, str] = {}
     #: Made and last changed, UTC.
-    created_at: Annotated[datetime, Meta(tz=True)] = msgspec.field(default_factory=lambda: datetime.now(UTC))
-    updated_at: Annotated[datetime, Meta(tz=True)] = msgspec.field(default_factory=lambda: datetime.now(UTC))
+    created_at: schema.Moment = msgspec.field(default_factory=lambda: datetime.now(UTC))
+    updated_at: schema.Moment = msgspec.field(default_factory=lambda: datetime.now(UTC))
     #: Signatures of the job by its signatories; kept as given, not verified.
     signatures: list[dict[str, str]] = []
     #: From 0, the last, to 9, the first to be executed.
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
     #: Not to be executed before this time, or before so many seconds have passed since it was queued.
-    run_at: Annotated[datetime, Meta(tz=True)] | None = None
+    run_at: schema.Moment | None = None
     delay_s: Annotated[float, Meta(ge=0, le=MAX_AHEAD_S)] = 0.0
     #: Jobs that have to end first, and what happens when one of them does not end well.
     prerequisites: Annotated[tuple[JobId, ...], Meta(max_length=MAX_PREREQUISITES)] = ()
@@ -203,10 +203,10 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
     #: What its handler told of it.
     progress: Any
     #: When it may be executed, while it is scheduled; when it was last queued and started, and when it ended.
-    due_at: datetime | None
-    queued_at: datetime | None
-    started_at: datetime | None
-    ended_at: datetime | None
+    due_at: schema.Moment | None
+    queued_at: schema.Moment | None
+    started_at: schema.Moment | None
+    ended_at: schema.Moment | None
 
 
 def faults_in(job: Job) -> Iterable[Fault]:
@@ -246,9 +246,9 @@ class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
     executor: str = ""
     #: Null only when ``fault`` is set.
     status: JobStatus | None = None
-    created_at: datetime
+    created_at: schema.Moment
     #: Null when whoever stored it did not say.
-    updated_at: datetime | None = None
+    updated_at: schema.Moment | None = None
     caller_id: str = ""
     context_id: str = ""
     labels: dict[str, str] = {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
+
+from .schema import Moment
 
 
 class RunnerState(StrEnum):
@@ -41,7 +42,7 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
     #: systemd's id of this run of the unit; null when it never ran.
     invocation_id: str | None
     #: When the status last changed; null when it never ran.
-    since: datetime | None
+    since: Moment | None
     #: How often systemd started it again by itself since it was started.
     restarts: int
     #: systemd's word for how the last run ended: success, exit-code, signal, oom-kill, …
@@ -49,7 +50,7 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
     #: Exit status or signal number of the main process's last end; null while none is known.
     exit_status: int | None
     #: When the supervisor starts it again, after systemd has given it up; null when it does not.
-    next_start: datetime | None
+    next_start: Moment | None
 
 
 class RunnerStatus(InstanceStatus, frozen=True, kw_only=True):
@@ -183,9 +184,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     verb: Verb
     state: OperationState
-    started_at: datetime
+    started_at: Moment
     #: Null while it runs.
-    ended_at: datetime | None
+    ended_at: Moment | None
     #: One for each runner, in the order in which they are worked on.
     outcomes: tuple[RunnerOutcome, ...]
 
@@ -289,7 +290,7 @@ class LogRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     #: Position in the journal; give it as ``after_cursor`` to read on from here.
     cursor: str
-    timestamp: datetime
+    timestamp: Moment
     #: Everything but ``line`` tells of lines that are not here.
     kind: LogKind = LogKind.LINE
     #: syslog priority, from 0 (emergency) to 7 (debug).
@@ -349,8 +350,8 @@ class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
     #: Name of the signal that ended the main process, as in SIGKILL; null likewise.
     signal: str | None
     #: When systemd began to start it; null when it never executed anything, or the journal does not reach back so far.
-    started_at: datetime | None
-    ended_at: datetime
+    started_at: Moment | None
+    ended_at: Moment
     #: Seconds from the one to the other.
     duration_s: float | None
     #: Most memory the run used, in bytes; null when systemd does not tell (it does from version 256 on).
@@ -405,7 +406,7 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     #: Why demand last changed the number of instances; null when it never did.
     scaling: str | None = None
     #: When this was so.
-    at: datetime
+    at: Moment
 
 
 class QueuedJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -119,7 +119,7 @@ class ScheduleState(msgspec.Struct, frozen=True, kw_only=True):
 
     schedule: Schedule
     #: Null when there is none.
-    next_at: datetime | None
+    next_at: schema.Moment | None
 
 
 def faults_in(schedule: Schedule) -> Iterable[Fault]:

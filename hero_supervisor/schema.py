@@ -11,6 +11,7 @@ A field may be written as a text that stands for another value (``512M``): its t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
@@ -22,6 +23,8 @@ from .errors import Fault, InvalidInput
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 Rule = Callable[[Any], Iterable[Fault]]
 
+#: A time with its time zone: RFC 3339 as JSON.
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 #: Key of a type's ``Meta(extra=…)``: a function from text to the wanted value. It raises ``ValueError`` with a fault.
 READ: Final = "read"
 
