@@ -243,12 +243,15 @@ class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     #: Id of the runner it went to; empty when it was never queued.
     runner: str = ""
+    #: What interprets the payload.
     executor: str = ""
     #: Null only when ``fault`` is set.
     status: JobStatus | None = None
+    #: When it was made; null only when ``fault`` is set.
     created_at: schema.Moment
     #: Null when whoever stored it did not say.
     updated_at: schema.Moment | None = None
+    #: As the job says.
     caller_id: str = ""
     context_id: str = ""
     labels: dict[str, str] = {}

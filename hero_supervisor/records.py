@@ -31,6 +31,7 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     #: Number of the instance, from 1 up.
     instance: int
+    #: How it is, in one word.
     status: RunnerState
     #: Name of its unit, for ``systemctl status`` and ``journalctl -u``.
     unit: str
@@ -205,8 +206,10 @@ class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
 
     #: Path of the field, as in ``limits.tasks_max``.
     field: str
+    #: What it is and what it would be.
     before: Any
     after: Any
+    #: What it takes to make the change.
     effect: ChangeEffect
 
 
@@ -290,11 +293,13 @@ class LogRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     #: Position in the journal; give it as ``after_cursor`` to read on from here.
     cursor: str
+    #: When it was written.
     timestamp: Moment
     #: Everything but ``line`` tells of lines that are not here.
     kind: LogKind = LogKind.LINE
     #: syslog priority, from 0 (emergency) to 7 (debug).
     priority: int
+    #: What was written.
     message: str
     #: Process that wrote it; null when unknown.
     pid: int | None
@@ -337,9 +342,11 @@ class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
     runner: str
     #: Which of the runner's instances, from 1.
     instance: int
+    #: Name of its unit.
     unit: str
     #: systemd's id of the run.
     invocation_id: str
+    #: Why it ended, in a word.
     reason: ExitReason
     #: The reason as a sentence for people.
     explanation: str
@@ -387,6 +394,7 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     runner: str
     #: Whether no jobs are taken from it.
     is_paused: bool
+    #: The limits in force.
     limits: QueueLimits
     #: Jobs that may be taken; whose time has not come; that wait for others; that were handed out to be executed.
     pending: int

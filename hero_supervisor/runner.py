@@ -140,6 +140,7 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     demand: Demand | None = None
     #: Ask it whether it is well when it has had no job for a while.
     idle_ping: IdlePing | None = None
+    #: What it takes to be called started.
     readiness: Readiness = Readiness.EXEC
     #: What has to answer before it counts as running; until then those that come after it wait.
     readiness_probe: Probe | None = None
@@ -147,6 +148,7 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     liveness_probe: Probe | None = None
     #: Runners that are started before it and stopped after it, and what they must have reached.
     after: Annotated[dict[RunnerId, Milestone], Meta(max_length=64)] = {}
+    #: When systemd starts it again by itself.
     restart: RestartPolicy = RestartPolicy.ALWAYS
     #: Pause between an exit and a fast restart.
     restart_delay_s: Seconds = 1.0
@@ -173,10 +175,13 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_age_jitter_s: Annotated[float, Meta(ge=0, le=366 * 86_400)] = 0.0
     #: When to restart it, as a calendar expression of systemd.time(7).
     restart_calendar: Annotated[str, Meta(pattern=r"^[A-Za-z0-9*:.,/~ _+-]{1,200}$(?!\n)")] | None = None
+    #: What it may take of the machine.
     limits: Limits = Limits()
+    #: What happens when one of its processes is killed for want of memory.
     oom_policy: OomPolicy = OomPolicy.KILL
     #: How far it is shut in; the service's ``default_sandbox`` when not given.
     sandbox: Sandbox | None = None
+    #: How much it may log.
     log_rate: LogRate = LogRate()
     #: Further unit properties, of a closed list; only an administrator may set them.
     extra_properties: ExtraProperties = {}

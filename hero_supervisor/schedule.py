@@ -74,6 +74,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: What each run is made from. Its ``id`` and times are given by us; it cannot be delayed, or have an
     #: ``idempotency_key``.
     job: Job
+    #: What becomes of runs whose time passed.
     missed: MissedRuns = MissedRuns.LAST
     #: Make no runs for the time being; those of that time are not made up for.
     is_paused: bool = False

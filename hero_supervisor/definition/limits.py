@@ -88,6 +88,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     memory_swap_max_bytes: Bytes | None = None
     #: CPU time per time that passes; 100 is one core.
     cpu_quota_percent: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    #: Shares of what others want too, from 1 to 10000; 100 is usual.
     cpu_weight: Weight | None = None
     io_weight: Weight | None = None
     #: Most processes and threads.

@@ -83,6 +83,7 @@ class HttpProbe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     #: ``http://HOST:PORT/PATH``; the host is a loopback address or ``localhost``.
     url: str | None = None
+    #: Or these instead.
     port: Port | None = None
     host: str = "127.0.0.1"
     #: What to ask for; it may have a query.

@@ -1,4 +1,4 @@
-"""Pure: what the docstring of a method says, in its parts (docs/development.md tells the form)."""
+"""Pure: what the docstrings of methods say, in their parts, and the comments of fields."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 _SECTION: Final = re.compile(r"^(Args|Returns|Raises|Source):", re.MULTILINE)
 #: ``name: text`` or ``One, Two: text``, at the indent of a section; what follows is indented further.
 _ENTRY: Final = re.compile(r"^ {4}(\w+(?:, \w+)*): (.*(?:\n(?: {5,}.*)?)*)", re.MULTILINE)
+#: A line of a field's comment, the line of a field.
+_COMMENT: Final = re.compile(r"^    #: ?(.*)")
+_FIELD: Final = re.compile(r"^    (\w+): ")
 _MARKUP: Final = re.compile("``([^`]*)``")
 
 
@@ -44,6 +47,36 @@ def docstring_of(method: Callable[..., Any] | type) -> Docstring:
         arguments=_entries(parts.get("Args", "")),
         raises=_entries(parts.get("Raises", "")),
     )
+
+
+def field_comments(cls: type) -> dict[str, str]:
+    """Return what is said of the fields of a class, its own and inherited ones.
+
+    A comment of ``#:`` lines is said of the field below, and of those right after it. Nothing is known without source.
+    """
+    comments: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if base.__module__.partition(".")[0] == __name__.partition(".")[0]:
+            comments |= _own_comments(base)
+    return comments
+
+
+def _own_comments(cls: type) -> dict[str, str]:
+    try:
+        lines = inspect.getsource(cls).splitlines()
+    except OSError:
+        return {}
+    comments, said, is_open = {}, "", False
+    for line in lines:
+        if comment := _COMMENT.match(line):
+            said, is_open = (f"{said} {comment[1]}" if is_open else comment[1]), True
+            continue
+        is_open = False
+        if field := _FIELD.match(line):
+            comments[field[1]] = flowing(said)
+        elif not line.startswith("     "):  # no further line of a field
+            said = ""
+    return {name: comment for name, comment in comments.items() if comment}
 
 
 def _entries(section: str) -> dict[str, str]:

@@ -13,13 +13,14 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_type_hints
 
 import msgspec
+import msgspec.inspect
 
 from hero_supervisor import errors
 from hero_supervisor.supervisor import Supervisor
 
 from .aliases import ALIASES
 from .codes import CODES, INTERNAL_ERROR, described_as
-from .docstring import Docstring, docstring_of, flowing
+from .docstring import Docstring, docstring_of, field_comments, flowing
 from .methods import METHODS, Method
 from .params import Parameter, parameters_of
 
@@ -67,7 +68,7 @@ def document() -> dict[str, Any]:
         "servers": [{"name": "local", "url": "http://127.0.0.1:3030/"}],
         "methods": [call.described([next(remaining) for _ in call.types]) for call in calls] + [_discover()],
         "components": {
-            "schemas": {name: _tidied(schema) for name, schema in sorted(components.items())},
+            "schemas": _described_fields({name: _tidied(each) for name, each in sorted(components.items())}, types),
             "errors": _errors(calls),
         },
     }
@@ -170,6 +171,36 @@ def _errors(calls: Iterable[_Call]) -> dict[str, Any]:
         error.__name__: {"code": CODES[error], "message": docstring_of(error).summary, "data": {"kind": error.kind}}
         for error in sorted(raised, key=CODES.__getitem__)
     }
+
+
+def _described_fields(components: dict[str, Any], types: Iterable[Any]) -> dict[str, Any]:
+    """Say of each field what the comment in its class says."""
+    for cls in _classes_in(msgspec.inspect.multi_type_info(types)):
+        comments = field_comments(cls)
+        for name, schema in components.get(cls.__name__, {}).get("properties", {}).items():
+            said = (comments.get(name, ""), schema.get("description", ""))
+            if text := " ".join(part for part in said if part):
+                schema["description"] = text
+    return components
+
+
+def _classes_in(infos: Iterable[Any]) -> set[type]:
+    """Return the classes with fields in types and in the types of their parts."""
+    found: set[type] = set()
+    left = list(infos)
+    while left:
+        info = left.pop()
+        if isinstance(info, msgspec.inspect.Field):
+            left.append(info.type)
+        elif isinstance(info, msgspec.inspect.Type) and getattr(info, "cls", None) not in found:
+            if isinstance(info, msgspec.inspect.StructType | msgspec.inspect.DataclassType):
+                found.add(info.cls)
+            left += [part for value in _parts(info) for part in (value if isinstance(value, tuple) else (value,))]
+    return found
+
+
+def _parts(info: msgspec.inspect.Type) -> Iterable[Any]:
+    return (getattr(info, name) for name in info.__struct_fields__)
 
 
 def _tidied(value: Any) -> Any:

@@ -16,8 +16,9 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
 from hero_supervisor.builder import SupervisorBuilder
+from hero_supervisor.records import RunnerStatus
 from hero_supervisor.rpc import Dispatcher
-from hero_supervisor.rpc.docstring import docstring_of
+from hero_supervisor.rpc.docstring import docstring_of, field_comments
 from hero_supervisor.rpc.openrpc import discovery, document, examples
 from hero_supervisor.testing import InMemoryLogSource, InMemoryProcessManager
 from hero_supervisor.web import http_app
@@ -191,6 +192,21 @@ def test_the_parts_of_a_docstring_are_told_apart() -> None:
     assert parts.arguments == {"a": "Both of them.", "b": "Both of them.", "c": "One."}
     assert parts.returns == "What came of it."
     assert parts.raises == {"Odd": "It is.", "Even": "It is."}
+
+
+def test_what_is_said_of_a_field_is_said_of_those_right_after_it() -> None:
+    comments = field_comments(RunnerStatus)
+    assert comments["active_state"] == comments["sub_state"] == "systemd's words."
+    assert comments["status"] == "How it is, in one word."
+    assert comments["instances"] == "All instances, by number."  # its own; the others are inherited
+
+
+def test_fields_are_described(content: dict[str, Any]) -> None:
+    schemas = content["components"]["schemas"]
+    assert schemas["Job"]["properties"]["payload"]["description"] == "The script."
+    fields = [field for schema in schemas.values() for field in schema.get("properties", {}).values()]
+    described = [field for field in fields if "description" in field]
+    assert len(described) > 0.8 * len(fields)
 
 
 # -- where it is to be had -----------------------------------------------------------------------------------------
