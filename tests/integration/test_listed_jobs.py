@@ -308,7 +308,7 @@ async def test_what_may_have_been_lost_with_one_of_those_that_share_a_list_is_tr
     units = [unit.name for unit in await processes.adopt("*-runner-r*")]
     await queue(client, "lost", "well", timeout=300)
     assert [await shared.begin(), await shared.begin()] == ["lost", "well"]
-    await eventually(lambda: client._store.redis.hexists(client.keys.job("well"), "started_at"))
+    await started(client, "lost", "well")
     processes.next_run(units[0])
     processes.tell(units[0])
     await shared.end("well")
@@ -325,9 +325,19 @@ async def test_what_none_of_those_that_share_a_list_can_have_lost_is_late(
     units = [unit.name for unit in await processes.adopt("*-runner-r*")]
     await queue(client, "lost", timeout=300)
     assert await shared.begin() == "lost"
+    await started(client, "lost")
     await late(supervisor, client, processes, units)
     await state_of(client, "lost", JobStatus.ERROR)
     assert (await client.get_job_result("lost")).error == "timed out after 300 s"
+
+
+async def started(client: JobClient, *ids: str) -> None:
+    """Wait until jobs have been seen to be started, from when on they have a deadline."""
+
+    async def is_so() -> bool:
+        return all([await client._store.redis.hexists(client.keys.job(job_id), "started_at") for job_id in ids])
+
+    await eventually(is_so)
 
 
 async def late(
