@@ -144,7 +144,8 @@ def _handler(supervisor: Supervisor, method: Method, *, shape: Shape | None = No
 
 
 async def _discover(request: _Request) -> Result:  # it takes no params, and minds none
-    return Success(msgspec.Raw(discovery().body))
+    document = await asyncio.to_thread(discovery)  # the first time it takes a while
+    return Success(msgspec.Raw(document.body))
 
 
 def _fault_in(request: object) -> str | None:

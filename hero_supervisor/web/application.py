@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -53,7 +54,7 @@ async def _live(_: Request) -> Response:
 
 async def _describe(request: Request) -> Response:
     """Return the OpenRPC document, or that it has not changed since the caller got it."""
-    body, etag = discovery()
+    body, etag = await asyncio.to_thread(discovery)  # the first time it takes a while
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     known = request.headers.get("if-none-match", "")
     if etag in known or known.strip() == "*":
