@@ -60,7 +60,7 @@ install: ## make .venv with the project and the tools for working on it
 	@$(DEV)/setup dev
 
 docs: install ## make what is made from the code: docs/openrpc.json, docs/methods.md
-	@.venv/bin/python $(DEV)/describe docs
+	@.venv/bin/python $(DEV)/describe.py docs
 
 lint: install ## all static checks
 	@$(DEV)/lint

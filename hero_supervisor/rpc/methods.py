@@ -15,7 +15,8 @@ class Method(NamedTuple):
 
     name: str
     scope: Scope
-    #: Whether repeating a call changes nothing further; a job is queued once when its ``id`` is given.
+    #: Whether a repeated call changes nothing further, and is answered like the first. One that queues a job is so
+    #: only when that has an ``id``.
     is_idempotent: bool = True
 
 
@@ -43,7 +44,7 @@ METHODS: Final = (
     Method("reset_runner", Scope.ADMIN, is_idempotent=False),
     Method("reload_runner", Scope.ADMIN, is_idempotent=False),
     Method("signal_runner", Scope.ADMIN, is_idempotent=False),
-    Method("kill_runner", Scope.ADMIN),
+    Method("kill_runner", Scope.ADMIN, is_idempotent=False),
     Method("freeze_runner", Scope.ADMIN),
     Method("thaw_runner", Scope.ADMIN),
     Method("scale_runner", Scope.ADMIN),

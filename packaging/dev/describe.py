@@ -4,59 +4,71 @@
 usage: packaging/dev/describe DIRECTORY
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hero_supervisor.rpc.openrpc import document
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Schema = dict[str, Any]
+
 HEAD = """# Methods
 
-Made from the code by `make docs`, as is [openrpc.json](openrpc.json). [api.md](api.md) tells how calls are made, how arguments may be
-given, and what results mean.
+Made from the code by `make docs`, as is [openrpc.json](openrpc.json). [api.md](api.md) tells how calls are made, how
+arguments may be given, and what results mean.
 
 | method | parameters | scope |
 |---|---|---|
 """
 
 
-def type_of(schema, *, is_linked=True):
+def type_of(schema: Schema) -> str:
     """Return a schema in a few words."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return f"[{name}](#{name.lower()})" if is_linked else name
+        return f"[{name}](#{name.lower()})"
     if "anyOf" in schema:
-        return " or ".join(type_of(each, is_linked=is_linked) for each in schema["anyOf"])
+        return " or ".join(type_of(each) for each in schema["anyOf"])
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("type") == "array":
-        return f"array of {type_of(schema['items'], is_linked=is_linked)}" if schema.get("items") else "array"
+        return f"array of {type_of(schema['items'])}" if schema.get("items") else "array"
     if isinstance(extra := schema.get("additionalProperties"), dict):
-        return f"object of {type_of(extra, is_linked=is_linked)}"
-    return {"date-time": "time"}.get(schema.get("format"), schema.get("type", "any value"))
+        return f"object of {type_of(extra)}"
+    return "time" if schema.get("format") == "date-time" else str(schema.get("type", "any value"))
 
 
-def limits_of(schema):
+def limits_of(schema: Schema) -> str:
     """Return the bounds of a value, as far as its schema has any."""
     words = {"minimum": "at least", "exclusiveMinimum": "more than", "maximum": "at most", "maxLength": "at most"}
     units = {"maxLength": " characters"}
     return ", ".join(f"{word} {schema[key]}{units.get(key, '')}" for key, word in words.items() if key in schema)
 
 
-def usual(schema):
+def usual(schema: Schema) -> str:
+    """Return what a value is when it is not given, if that is known."""
     return f"`{json.dumps(schema['default'])}`" if "default" in schema else ""
 
 
-def row(*cells):
+def row(*cells: object) -> str:
+    """Return a row of a table."""
     return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def overview(method):
+def overview(method: Schema) -> str:
+    """Return a method's row of the first table."""
     names = [f"`{each['name']}`" + ("" if each.get("required") else "?") for each in method["params"]]
     return row(f"[`{method['name']}`](#{method['name'].replace('.', '')})", ", ".join(names), method["x-hero-scope"])
 
 
-def described(method):
+def described(method: Schema) -> Iterator[str]:
+    """Yield the paragraphs about a method."""
     yield f"### {method['name']}\n\n{method['summary']}."
     if "description" in method:
         yield method["description"]
@@ -80,7 +92,8 @@ def described(method):
         yield f"[Errors](#errors): {', '.join(errors)}."
 
 
-def type_section(name, schema):
+def type_section(name: str, schema: Schema) -> Iterator[str]:
+    """Yield the paragraphs about a type."""
     yield f"### {name}\n\n{schema.get('description', '')}".rstrip()
     if "enum" in schema:
         yield type_of(schema)
@@ -98,7 +111,8 @@ def type_section(name, schema):
         yield "\n".join(["| field | type | usual | |", "|---|---|---|---|", *rows])
 
 
-def reference(content):
+def reference(content: Schema) -> Iterator[str]:
+    """Yield the paragraphs of methods.md."""
     methods, components = content["methods"], content["components"]
     yield HEAD + "\n".join(map(overview, methods))
     for tag in dict.fromkeys(method["tags"][0]["name"] for method in methods):
@@ -117,7 +131,8 @@ def reference(content):
         yield from type_section(name, schema)
 
 
-def main():
+def main() -> None:
+    """Write both files."""
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     directory, content = Path(sys.argv[1]), document()
