@@ -141,5 +141,6 @@ class Instances:
         """
         names = [self.names(runner) for runner in runners]
         every = [name for of_runner in names for name in of_runner]
-        statuses = iter(await self._processes.statuses(every, pattern=self._site.unit_name("*")))
+        pattern = self._site.unit_name(f"{runners[0].id}*" if len(runners) == 1 else "*")
+        statuses = iter(await self._processes.statuses(every, pattern=pattern))
         return [[next(statuses) for _ in of_runner] for of_runner in names]

@@ -34,7 +34,7 @@ class LocalHostsOnly:
             await PlainTextResponse(text, status_code=403)(scope, receive, send)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16)
 def is_local(host: bytes) -> bool:
     """Whether a ``Host`` header names this machine, by ``localhost`` or an address."""
     try:
