@@ -26,10 +26,15 @@ CLIENTS = sorted((FOLDER / "clients").iterdir())
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=[client.stem for client in CLIENTS])
-def test_a_client_gets_on_with_the_service(service: Service, client: Path) -> None:
+@pytest.fixture(autouse=True)
+def clients() -> None:
+    """What ``packaging/dev/setup conformance`` installs."""
     if not shutil.which("node") or not (FOLDER / "node_modules").exists():
         missing("the clients are not installed; run: make conformance")
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=[client.stem for client in CLIENTS])
+def test_a_client_gets_on_with_the_service(service: Service, client: Path) -> None:
     service.rpc.call("add_runner", {"id": "a", "executor": "python"})
     command = ["node", str(client), service.url, json.dumps(list(examples()))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -37,8 +42,6 @@ def test_a_client_gets_on_with_the_service(service: Service, client: Path) -> No
 
 
 def test_the_program_in_the_documentation_prints_the_output_of_its_job(service: Service) -> None:
-    if not (FOLDER / "node_modules").exists():
-        missing("the clients are not installed; run: make conformance")
     (program,) = programs("javascript", service.url)
     command = ["node", "--input-type=module", "--eval", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=FOLDER)
