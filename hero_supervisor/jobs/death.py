@@ -29,6 +29,8 @@ _REPLACED: Final = {
     ExitReason.REPLACED: "the supervisor stopped its runner to start it anew",
     ExitReason.MAX_AGE: "the supervisor stopped its runner because that had reached its maximum age",
 }
+#: It was killed for another job.
+KILLED: Final = Death(ExitReason.REPLACED.value, _REPLACED[ExitReason.REPLACED], is_counted=False)
 
 
 def is_over(unit: UnitStatus, invocation_id: str) -> bool | None:

@@ -30,7 +30,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ from hero_supervisor.state import Desired
 from hero_supervisor.together import together
 
 from .claimed import ENDING_PAUSE_S
-from .death import REBOOT, UNKNOWN, death_of, is_over
+from .death import KILLED, REBOOT, UNKNOWN, death_of, is_over
 from .execution import OVERDUE_GRACE_S
 from .list_news import ListNews
 from .lists import PREFIX, is_shared, list_of, places_of, window_of
@@ -74,8 +74,24 @@ class _Seen:
     #: The run of its unit, and the boot of the host that it belonged to.
     run: str = ""
     boot_id: str = ""
-    #: The run that was killed for a job.
-    killed: str = ""
+
+
+@dataclass(slots=True)
+class _Killing:
+    """Runs that are ended because one of them has a job that is to be stopped, none knows which.
+
+    When they are over, so is what they had, though the next runs may be there already.
+    """
+
+    #: By unit, the runs; and those that have been killed.
+    runs: dict[str, str]
+    #: What was executed when that began.
+    jobs: tuple[str, ...]
+    killed: set[str] = field(default_factory=set)
+
+    def is_over(self, units: Sequence[UnitStatus]) -> bool:
+        """Whether none of the runs is under way."""
+        return all(is_over(unit, self.runs[unit.name]) for unit in units if unit.name in self.runs)
 
 
 class ListedJobs:
@@ -100,6 +116,8 @@ class ListedJobs:
         self._instances = instances
         self._claimed = claimed
         self._seen: dict[tuple[str, str], _Seen] = {}
+        #: By runner and holder.
+        self._killings: dict[tuple[str, str], _Killing] = {}
         #: Runners of whose processes it is known what an earlier supervisor knew.
         self._looked: set[str] = set()
         self._locks: dict[str, asyncio.Lock] = {}
@@ -209,7 +227,12 @@ class ListedJobs:
         if settlement.stopping and is_external:
             await self._settle_once(stored, place, units, window=window, over=settlement.stopping)
         elif settlement.stopping:
-            await self._kill(stored.definition.id, units, settlement.stopping[0])
+            killing = await self._kill(stored.definition.id, place, units, settlement)
+            if killing.is_over(units):
+                del self._killings[stored.definition.id, place.holder]
+                jobs = [job_id for job_id in killing.jobs if job_id in settlement.executing]
+                await self._settle_once(stored, place, units, window=window, over=jobs, death=KILLED)
+                return 0.0
         if all(over) and settlement.executing:
             again = [await self._processes.status(unit.name) for unit in units]
             if not all(is_over(unit, unit.invocation_id) for unit in again):
@@ -231,11 +254,11 @@ class ListedJobs:
         *,
         window: int,
         over: Sequence[str] = (),
+        death: Death | None = None,
     ) -> Settlement:
         runner = stored.definition
         seen = self._seen.setdefault((runner.id, place.holder), _Seen())
         run = "" if len(units) > 1 or is_over(units[0], units[0].invocation_id) else units[0].invocation_id
-        death = self._death_of(stored, seen, units[0])
         settlement = await self._jobs().ledger.settle(
             runner.id,
             place,
@@ -244,7 +267,7 @@ class ListedJobs:
             born=f"+{units[0].restarts}",
             executes=None if is_shared(runner) else runner.concurrency,
             window=window,
-            death=death,
+            death=death or self._death_of(stored, seen, units[0]),
             over=over,
         )
         seen.run, seen.boot_id = run or seen.run, self._host().boot_id
@@ -265,13 +288,18 @@ class ListedJobs:
         run = seen.run if is_next else unit.invocation_id or seen.run
         return death_of(unit, run, desired=stored.desired, cause=self._exits.cause(run))
 
-    async def _kill(self, runner: str, units: Sequence[UnitStatus], job_id: str) -> None:
-        """Kill who has a job that is to be stopped."""
+    async def _kill(
+        self, runner: str, place: ListPlace, units: Sequence[UnitStatus], settlement: Settlement
+    ) -> _Killing:
+        """Kill who has a job that is to be stopped: the runs that were under way when that was seen first."""
+        runs = {unit.name: unit.invocation_id for unit in units if not is_over(unit, unit.invocation_id)}
+        killing = self._killings.setdefault((runner, place.holder), _Killing(runs, settlement.executing))
         for unit in units:
-            seen = self._seen.setdefault((runner, unit.name), _Seen())
-            if is_over(unit, unit.invocation_id) is False and seen.killed != unit.invocation_id:
-                await kill_unit(self._processes, self._exits, unit.name, unit.invocation_id, job_id=job_id)
-                seen.killed = unit.invocation_id
+            run = killing.runs.get(unit.name)
+            if run == unit.invocation_id and run not in killing.killed and is_over(unit, run) is False:
+                await kill_unit(self._processes, self._exits, unit.name, run, job_id=settlement.stopping[0])
+                killing.killed.add(run)
+        return killing
 
     async def _notice(self, stored: StoredRunner, places: Sequence[ListPlace]) -> None:
         """Find jobs of others that a process took from its list before we saw them there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -348,8 +349,10 @@ async def late(
     await client._store.redis.zadd(client.keys.queue("r", "taken"), dict.fromkeys(taken, 1))
     supervisor._keeper.look_at("r")
     await eventually(lambda: all(("kill", unit, signal.SIGKILL) in processes.done for unit in units))
-    for unit in units:
-        processes.end(unit)
+    for unit in units:  # one after the other, each of which is there again at once
+        processes.next_run(unit)
+        processes.tell(unit)
+        await asyncio.sleep(0.05)  # a look comes in between
 
 
 async def test_jobs_follow_a_runner_to_another_protocol(
