@@ -67,9 +67,11 @@ async def test_a_result_in_hand_is_written_when_redis_is_back(
 ) -> None:
     start_runner("--executor", "shell", url=own_redis.url, namespace="hero")
     async with JobClient.connect(own_redis.url) as client:
-        payload = f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo kept; touch {tmp_path}/done"
-        await client.enqueue(Job(id="a", runner="r", payload=payload))
+        wait = f"touch {tmp_path}/begun; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"
+        await client.enqueue(Job(id="a", runner="r", payload=f"{wait}; echo kept; touch {tmp_path}/done"))
         await status_is(client, "a", JobStatus.STARTED)
+        # Redis may say so before the runner has its answer, which would be lost with it.
+        await eventually((tmp_path / "begun").exists)
         own_redis.stop()
         (tmp_path / "go").touch()
         await eventually((tmp_path / "done").exists)
