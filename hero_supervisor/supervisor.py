@@ -34,7 +34,7 @@ from .jobs.execution import Executions, Host
 from .jobs.idle import IdlePings
 from .jobs.keeper import JobKeeper
 from .jobs.listed import ListedJobs
-from .jobs.lists import list_of
+from .jobs.lists import list_of, lists_of
 from .jobs.rates import Rates
 from .jobs.scheduler import Scheduler
 from .jobs.units import UnitJobs
@@ -121,13 +121,17 @@ class Supervisor(
         self._demand = DemandKeeper(lambda: self._jobs, self.scale_runner)
         self._rates = Rates(lambda: self._jobs)
         pings = IdlePings(lambda: self._jobs, self._restart_unwell)
-        self._keeper = JobKeeper(
-            self._registry, site, self._executions.look, listed.adopt, self._demand.look, pings.look, self._rates.look
-        )
+        cares = (self._executions.look, listed.adopt, self._demand.look, pings.look, self._rates.look)
+        self._keeper = JobKeeper(self._registry, site, self._stirring, *cares)
         self._scheduler = Scheduler(self._registry, lambda: self._jobs, self._keeper.on_queued)
         self._supervising: list[asyncio.Task[None]] = []
         self._opened = AsyncExitStack()
         self._client: JobClient | None = None
+
+    async def _stirring(self, runners: Iterable[Runner]) -> set[str]:
+        """Return those of some runners whose queues hold anything."""
+        keys = self._jobs.keys
+        return await self._jobs.ledger.stirring({runner.id: lists_of(runner, keys) for runner in runners})
 
     # -- life cycle ----------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.runner import JobProtocol
 
-from .lists import list_of
+from .lists import lists_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,7 +52,7 @@ class ListNews:
         self._runner_of_key.clear()
         listing = set()
         for runner in runners:
-            names = [list_of(runner, instance, keys) for instance in range(1, max(runner.instances, 1) + 1)]
+            names = lists_of(runner, keys)
             if runner.job_protocol is JobProtocol.LIST:
                 listing.add(runner.id)
                 names.append(keys.queue(runner.id, "wake"))

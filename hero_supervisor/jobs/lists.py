@@ -34,6 +34,11 @@ def list_of(runner: Runner, instance: int, keys: Keys) -> str:
     return keys.work_queue(runner.id, instance if runner.job_protocol is JobProtocol.LIST else 1)
 
 
+def lists_of(runner: Runner, keys: Keys) -> list[str]:
+    """Return the lists that the instances of a runner take ids from; at least one, which others may push to."""
+    return [list_of(runner, instance, keys) for instance in range(1, max(runner.instances, 1) + 1)]
+
+
 def is_shared(runner: Runner) -> bool:
     """Whether several processes of a runner take from one list."""
     return runner.external or (bool(runner.queue) and runner.instances > 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 #: Seconds between two samples, and over which rates are told.
 SAMPLE_S: Final = 15.0
 SPAN_S: Final = 60.0
+#: Seconds that the sample may be old with which the present is compared.
+OLDEST_S: Final = SPAN_S + SAMPLE_S
 
 
 class Rates:
@@ -26,21 +29,24 @@ class Rates:
         self._jobs = jobs
         self._samples: dict[str, deque[QueueStats]] = {}
 
-    async def look(self, stored: StoredRunner) -> float:
-        """Take a sample, if it is time; return the seconds until the next."""
+    async def look(self, stored: StoredRunner) -> float | None:
+        """Take a sample, if it is time; return the seconds until the next, ``None`` while nothing is counted."""
         runner = stored.definition.id
         samples = self._samples.setdefault(runner, deque(maxlen=int(SPAN_S / SAMPLE_S) + 1))
-        stats = await self._jobs().queues.stats(runner)
-        if not samples or (stats.at - samples[-1].at).total_seconds() >= SAMPLE_S * 0.9:
-            samples.append(stats)
-        return SAMPLE_S
+        age_s = (datetime.now(UTC) - samples[-1].at).total_seconds() if samples else SAMPLE_S
+        if 0 <= age_s < SAMPLE_S * 0.9:
+            return SAMPLE_S - age_s
+        samples.append(await self._jobs().queues.stats(runner))
+        return None if len(samples) > 1 and samples[-1].counts == samples[-2].counts else SAMPLE_S
 
     def told(self, stats: QueueStats) -> QueueStats:
         """Return the stats of a queue with its rates."""
         samples = self._samples.get(stats.runner)
         if not samples:
             return stats
-        past = samples[0]
+        # While nothing was counted there may be no samples of the last minute: then the last one is as good.
+        ages_s = [(stats.at - sample.at).total_seconds() for sample in samples]
+        past = next((sample for sample, age_s in zip(samples, ages_s, strict=True) if age_s <= OLDEST_S), samples[-1])
         seconds = (stats.at - past.at).total_seconds()
         if seconds <= 0:
             return stats

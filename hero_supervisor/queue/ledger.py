@@ -13,7 +13,7 @@ from hero_supervisor.job import JobStatus
 from .claims import HolderRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .store import JobStore
 
@@ -112,6 +112,15 @@ class Ledger:
             queued=queued,
             silent=tuple(map(_text, silent)),
         )
+
+    async def stirring(self, lists: Mapping[str, Sequence[str]]) -> set[str]:
+        """Return the runners whose queues hold jobs that have not ended, or whose lists hold ids.
+
+        Args:
+            lists: By runner, its lists; at least one each.
+        """
+        places = [(runner, *names) for runner, names in lists.items()]
+        return {places[number - 1][0] for number in await self._scripts.stirring(places)} if places else set()
 
     async def recover(self, runner: str, holder: str, death: Death) -> dict[str, JobStatus]:
         """Give the jobs of a holder that is no more to others, and never let it take or end one again.

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from .records import to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from redis.asyncio import Redis
 
@@ -55,6 +57,16 @@ class Scripts:
     async def read(self, job_ids: Iterable[str], fields: Iterable[Argument]) -> list[Any]:
         """Read fields of jobs; ``fields`` are names and longest lengths, alternating. Raises like ``run``."""
         answer: list[Any] = await self._run("read", [self._keys.job(job_id) for job_id in job_ids], fields)
+        return answer
+
+    async def stirring(self, places: Sequence[Sequence[str]]) -> list[int]:
+        """Return the numbers, from 1, of the queues that hold anything. Raises like ``run``.
+
+        Args:
+            places: Of each queue its runner, then its lists.
+        """
+        keys = [self._keys.settings(place[0]) for place in places]
+        answer: list[int] = await self._run("stirring", keys, map(msgspec.msgpack.encode, places))
         return answer
 
     async def _run(self, name: str, keys: list[str], arguments: Iterable[Argument]) -> Any:
