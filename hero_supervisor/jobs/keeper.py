@@ -7,7 +7,7 @@ and in systemd, and acts on that. What makes it look:
 - an operation changed a queue, or an execution was told of something (``look_at``);
 - a time that an execution has set itself has come;
 - a sweep every five seconds, in case news was lost: over queues that hold anything, which one call tells, or did at the
-  last sweep; and once a minute over all.
+  last sweep; and every five minutes over all.
 
 What is done at a look are *cares*, of which none waits for another: executing jobs, which must be quick, scaling, which
 waits for processes to start, and asking idle runners.
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 #: Seconds between two sweeps over all queues, and until a look that failed is made again.
 SWEEP_S: Final = 5.0
 #: How many sweeps there are for one over all queues, those that hold nothing included.
-SWEEPS_TO_ALL: Final = 12
+SWEEPS_TO_ALL: Final = 60
 FAILURE_PAUSE_S: Final = 1.0
 
 

@@ -37,7 +37,8 @@ class Rates:
         if 0 <= age_s < SAMPLE_S * 0.9:
             return SAMPLE_S - age_s
         samples.append(await self._jobs().queues.stats(runner))
-        return None if len(samples) > 1 and samples[-1].counts == samples[-2].counts else SAMPLE_S
+        before = samples[-2].counts if len(samples) > 1 else {}
+        return None if samples[-1].counts == before else SAMPLE_S
 
     def told(self, stats: QueueStats) -> QueueStats:
         """Return the stats of a queue with its rates."""
