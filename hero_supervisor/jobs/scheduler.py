@@ -45,12 +45,25 @@ class Scheduler:
         """Make runs when they are due, until cancelled."""
         while True:
             self._changed.clear()
-            pause_s = min([LOOK_S, *[await self._pause_after(runner) for runner in self._registry]])
+            pause_s = await self._make_all_due()
             try:
                 async with asyncio.timeout(pause_s):
                     await self._changed.wait()
             except TimeoutError:
                 pass  # the next run is due
+
+    async def _make_all_due(self) -> float:
+        """Make the runs that are due; return the seconds until the next one is."""
+        try:
+            soonest = await self._jobs().schedules.soonest(list(self._registry))
+        except RedisUnavailable:
+            return FAILURE_PAUSE_S  # readiness tells of it
+        now = datetime.now(UTC)
+        pauses_s = [
+            (moment - now).total_seconds() if moment > now else await self._pause_after(runner)
+            for runner, moment in soonest.items()
+        ]
+        return min([LOOK_S, *pauses_s])
 
     async def _pause_after(self, runner: str) -> float:
         """Make the runs of a runner that are due; return the seconds until the next one is."""

@@ -15,6 +15,8 @@ from hero_supervisor.errors import CorruptRecord, HeroError, InvalidSchedule, Sc
 from hero_supervisor.schedule import Schedule, ScheduleState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .store import JobStore
 
 
@@ -76,6 +78,18 @@ class ScheduleStore:
                 found.append(exc)
         return found
 
+    async def soonest(self, runners: Sequence[str]) -> dict[str, datetime]:
+        """Return when the next run of some runners is due, or was; of those that have one. It takes one round trip.
+
+        Those whose schedules cannot be read have one long ago: ``due`` tells why.
+        """
+        async with self._server.call(), self._redis.pipeline(transaction=False) as questions:
+            for runner in runners:
+                questions.zrange(self._due_key(runner), 0, 0, withscores=True)
+            answers: list[Any] = await questions.execute(raise_on_error=False)
+        found = {runner: _soonest(answer) for runner, answer in zip(runners, answers, strict=True)}
+        return {runner: moment for runner, moment in found.items() if moment is not None}
+
     async def due(self, runner: str) -> tuple[list[tuple[str, datetime]], datetime | None]:
         """Return the ids of schedules of which a run is due, and since when; and when the next one will be."""
         now_ms = _ms(datetime.now(UTC))
@@ -108,6 +122,12 @@ def _schedule(runner: str, schedule_id: str, raw: bytes) -> Schedule:
     except (msgspec.DecodeError, InvalidSchedule, RecursionError) as exc:
         text = f"cannot read schedule '{schedule_id}' of '{runner}': {exc}"
         raise CorruptRecord(text, hint="set it again, or remove it", runner=runner, schedule=schedule_id) from exc
+
+
+def _soonest(answer: Any) -> datetime | None:
+    if isinstance(answer, Exception):
+        return _known(0)
+    return _known(answer[0][1]) if answer else None
 
 
 def _missing(runner: str, schedule_id: str) -> ScheduleNotFound:

@@ -65,8 +65,7 @@ class Scripts:
         Args:
             places: Of each queue its runner, then its lists.
         """
-        keys = [self._keys.settings(place[0]) for place in places]
-        answer: list[int] = await self._run("stirring", keys, map(msgspec.msgpack.encode, places))
+        answer: list[int] = await self._run("stirring", [self._keys.queues], (msgspec.msgpack.encode(places),))
         return answer
 
     async def _run(self, name: str, keys: list[str], arguments: Iterable[Argument]) -> Any:

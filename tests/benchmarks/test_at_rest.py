@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(600)
 
 SLEEP = ["/bin/sleep", "infinity"]
-REST_S = 30
+REST_S = 60  # schedules are looked at once a minute
 
 
 async def run(service: Service, count: int) -> None:

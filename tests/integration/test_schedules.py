@@ -124,3 +124,23 @@ async def test_a_schedule_that_was_moved_on_is_never_moved_back(client: JobClien
     await client.schedules.move_on("a", "hourly", now)
     state = await client.schedules.read("a", "hourly")
     assert state.next_at == now + timedelta(hours=1)
+
+
+async def test_the_soonest_runs_of_many_runners_are_told_at_once(client: JobClient, redis_url: str) -> None:
+    soon, later = (datetime.now(UTC).replace(microsecond=0) + timedelta(hours=hours) for hours in (1, 2))
+    await client.schedules.save(HOURLY, later)
+    await client.schedules.save(Schedule(id="sooner", runner="a", cron="@hourly", job=Job(payload="x")), soon)
+    assert await client.schedules.soonest(["a", "without"]) == {"a": soon}
+
+
+async def test_schedules_of_a_wrong_type_do_not_stop_those_of_other_runners(
+    with_runner: Supervisor, client: JobClient, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await with_runner.add_runner(Runner(id="0-first", command=("/bin/true",)))
+    due = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    await client.schedules.save(HOURLY, due)
+    async with Redis.from_url(redis_url) as raw:
+        await raw.set(client.keys.queue("0-first", "schedules-due"), "text")
+    await with_runner._scheduler._make_all_due()
+    assert await jobs_of(client) == [HOURLY.run_at(due).id]
+    assert "cannot make the scheduled jobs of runner 0-first" in caplog.text

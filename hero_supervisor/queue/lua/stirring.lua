@@ -1,11 +1,10 @@
 -- Tell which queues hold anything: jobs that have not ended, or ids in their lists.
 --
--- KEYS    the settings of the queues
--- ARGV[4] and on, for each queue as MessagePack: its runner, then its lists
+-- KEYS[1]  the names of all queues; those looked at need not be among them
+-- ARGV[4]  as MessagePack, for each queue: its runner, then its lists. Hundreds of keys would cost more than the work.
 -- returns the numbers of those that do, from 1
 local found = {}
-for i = 1, #KEYS do
-  local place = cmsgpack.unpack(ARGV[3 + i])
+for i, place in ipairs(cmsgpack.unpack(ARGV[4])) do
   local runner = place[1]
   local sets = {queue_key(runner, 'pending'), queue_key(runner, 'delayed'), queue_key(runner, 'blocked'),
     queue_key(runner, 'taken')}
