@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -18,14 +17,14 @@ from .rpc_endpoint import RpcEndpoint
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from hero_supervisor.supervisor import Supervisor
 
-#: Largest request body. A payload of 1 MiB may take six times as much when JSON escapes every character.
-MAX_BODY_BYTES: Final = 8 * 1024 * 1024
+_RPC_PATHS: Final = ("/", "/rpc")
 
 
-def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
+def http_app(supervisor: Supervisor, *, is_loopback: bool) -> ASGIApp:
     """Return the ASGI application: JSON-RPC by POST at ``/`` and ``/rpc``, its description at ``/openrpc.json``.
 
     ``/healthz`` answers as long as the service does; ``/readyz`` says whether systemd and Redis do, by 200 or 503.
@@ -41,11 +40,21 @@ def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
         return Response(msgspec.json.encode(health), status_code=status, media_type="application/json")
 
     rpc = RpcEndpoint(Dispatcher(supervisor))
-    posts = [Route(path, rpc, methods=["POST"]) for path in ("/", "/rpc")]
+    posts = [Route(path, rpc, methods=["POST"]) for path in _RPC_PATHS]
     looks = {"/openrpc.json": _describe, "/healthz": _live, "/readyz": ready}
     gets = [Route(path, endpoint, methods=["GET"]) for path, endpoint in looks.items()]
-    guards = [Middleware(LocalHostsOnly)] if is_loopback else []
-    return Starlette(routes=[*posts, *gets], middleware=guards, max_body_size=MAX_BODY_BYTES)
+    application = _calls_first(rpc, Starlette(routes=[*posts, *gets]))
+    return LocalHostsOnly(application) if is_loopback else application
+
+
+def _calls_first(rpc: ASGIApp, others: ASGIApp) -> ASGIApp:
+    """Answer calls before routes are looked at and middleware is entered, which takes as long as a small call."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        is_call = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _RPC_PATHS
+        await (rpc if is_call else others)(scope, receive, send)
+
+    return application
 
 
 async def _live(_: Request) -> Response:
