@@ -133,12 +133,17 @@ def is_open(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.parametrize(("method", "params"), [("list_runners", []), ("get_runner_status", ["bench"])])
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [("list_runners", []), ("get_runner_status", ["bench"]), ("get_runner_status", ["stopped"])],
+)
 def test_calls_per_second(
     service: Service, bare: Callable[[bytes], int], figure: Callable[..., None], method: str, params: list[str]
 ) -> None:
     uvloop = pytest.importorskip("uvloop")
-    service.add("bench")
+    for id in ("bench", "stopped"):
+        service.add(id)
+    service.rpc.call("stop_runner", ["stopped"])
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
     answer = httpx.post(service.url, content=body, headers={"Content-Type": "application/json"}).content
     floor_port = bare(answer)
