@@ -30,7 +30,7 @@ class Malformed(msgspec.Struct):
     id: Id = None
 
 
-class Unparsable(Exception):  # noqa: N818  # it is answered, by its own code
+class Unparsable(Exception):
     """The body is not JSON."""
 
 

@@ -17,10 +17,11 @@ answered, is told what was true when systemd answered. Two things can escape:
   change, the old count.
 
 Only for units that we reference, and for those that are not loaded: what is loaded without our reference can be
-unloaded, which no signal here tells, and what is not loaded can come to life only with signals. Rejected: asking systemd for all
-states at each question (3 ms for 300 units, and what it lists has neither process nor run); taking values from the
-signals (each holds some properties of its interface and not the other's: what is of one moment is known only by
-reading it); a time to live (the answer would be wrong for just as long).
+unloaded, which no signal here tells, and what is not loaded can come to life only with signals.
+
+Rejected: asking systemd for all states at each question (3 ms for 300 units, and what it lists has neither process nor
+run); taking values from the signals (each holds some properties of its interface and not the other's: what is of one
+moment is known only by reading it); a time to live (the answer would be wrong for just as long).
 """
 
 from __future__ import annotations

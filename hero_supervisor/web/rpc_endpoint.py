@@ -48,7 +48,7 @@ class RpcEndpoint:
         await send({"type": "http.response.body", "body": answer or b""})
 
 
-class _TooLarge(Exception):  # noqa: N818  # it leaves this file as an answer
+class _TooLarge(Exception):
     pass
 
 
