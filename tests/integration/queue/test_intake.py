@@ -76,7 +76,7 @@ async def test_a_refusal_is_that_of_its_job_alone(client: JobClient, calls: list
         Job(id="taken", runner="a", payload="x"),
         Job(id="waits", runner="a", payload="x", prerequisites=("nobody",)),
         Job(id="nowhere", payload="x"),
-        Job(id="large", runner="a", payload="x", signatures=("s" * 1_000_000,)),
+        Job(id="large", runner="a", payload="x", signatures=[{"a": "s" * 1_000_000}]),
     ]
     outcomes = await at_once(client, jobs)
     kinds = [outcome if isinstance(outcome, str) else type(outcome) for outcome in outcomes]
