@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 #: The newest version that all current tools accept.
 OPENRPC: Final = "1.3.2"
+#: Not described as a method: of each name there, generators of clients make an identifier of their language.
 DISCOVER: Final = "rpc.discover"
 _SCHEMAS: Final = "#/components/schemas/{name}"
 #: What any method may answer: its arguments are checked, and its caller may lack the scope.
@@ -66,7 +67,7 @@ def document() -> dict[str, Any]:
             "license": {"name": "Apache-2.0"},
         },
         "servers": [{"name": "local", "url": "http://127.0.0.1:3030/"}],
-        "methods": [call.described([next(remaining) for _ in call.types]) for call in calls] + [_discover()],
+        "methods": [call.described([next(remaining) for _ in call.types]) for call in calls],
         "components": {
             "schemas": _described_fields({name: _tidied(each) for name, each in sorted(components.items())}, types),
             "errors": _errors(calls),
@@ -149,18 +150,6 @@ def _pairing(method: str) -> dict[str, Any]:
         "name": method,
         "params": [{"name": name, "value": value} for name, value in example["params"].items()],
         "result": {"name": "result", "value": example["result"]},
-    }
-
-
-def _discover() -> dict[str, Any]:
-    return {
-        "name": DISCOVER,
-        "summary": "Return this document",
-        "tags": [{"name": "discovery"}],
-        "params": [],
-        "result": {"name": "result", "schema": {"type": "object"}, "x-schema": "https://meta.open-rpc.org/"},
-        "x-hero-scope": "read",
-        "x-hero-idempotent": True,
     }
 
 

@@ -22,6 +22,7 @@ __all__ = ["service", "stopped_service"]
 
 FOLDER = Path(__file__).parent
 CLIENTS = sorted((FOLDER / "clients").iterdir())
+TYPESCRIPT = FOLDER / "typescript"
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -29,7 +30,8 @@ pytestmark = pytest.mark.timeout(120)
 @pytest.fixture(autouse=True)
 def clients() -> None:
     """What ``packaging/dev/setup conformance`` installs."""
-    if not shutil.which("node") or not (FOLDER / "node_modules").exists():
+    installed = [FOLDER / "node_modules", TYPESCRIPT / "node_modules"]
+    if not shutil.which("node") or not all(folder.exists() for folder in installed):
         missing("the clients are not installed; run: make conformance")
 
 
@@ -46,3 +48,23 @@ def test_the_program_in_the_documentation_prints_the_output_of_its_job(service: 
     command = ["node", "--input-type=module", "--eval", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=FOLDER)
     assert (done.stdout, done.stderr, done.returncode) == ("42\n", "", 0)
+
+
+def test_the_generated_typescript_client_compiles_and_runs(service: Service, tmp_path: Path) -> None:
+    service.rpc.call("add_runner", {"id": "a", "executor": "python"})
+    service.rpc.call("start_runner", ["a"])
+    document = FOLDER.parent.parent / "docs" / "openrpc.json"
+    options = ["-t", "client", "-l", "typescript", "-n", "hero-client", "-d", str(document), "-o", str(tmp_path)]
+    _run(str(FOLDER / "node_modules/.bin/open-rpc-generator"), "generate", *options)
+    client = tmp_path / "client" / "typescript"
+    shutil.copy(TYPESCRIPT / "main.ts", client / "src")
+    (client / "node_modules").symlink_to(TYPESCRIPT / "node_modules")
+    _run(str(TYPESCRIPT / "node_modules/.bin/tsc"), "--project", str(client))
+    host, port = "127.0.0.1", str(service.port)
+    assert _run("node", str(client / "build/main.js"), host, port) == "finished 42\n\n-32001 runner-not-found\n"
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
