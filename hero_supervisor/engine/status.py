@@ -88,5 +88,4 @@ def status_without_processes(runner: str, desired: Desired) -> RunnerStatus:
 def runner_status(desired: Desired, instances: Sequence[InstanceStatus]) -> RunnerStatus:
     """Return the status of a runner from that of its instances, of which there is at least one."""
     worst = min(instances, key=lambda each: _WORST_FIRST.index(each.status))
-    fields = {name: getattr(worst, name) for name in InstanceStatus.__struct_fields__}
-    return RunnerStatus(**fields, desired=desired.value, instances=tuple(instances))
+    return RunnerStatus(**msgspec.structs.asdict(worst), desired=desired.value, instances=tuple(instances))
