@@ -8,8 +8,12 @@ import os
 import time
 import uuid
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from .access_records import AuditEntry, AuditNote, AuditQuery
 from .errors import CommandNotExecutable, UnitExists
 from .unit import Capabilities, Property, TransientUnit, UnitEnd, UnitStatus
 
@@ -267,6 +271,36 @@ class InMemoryExitSource:
         """Return records of a runner, newest first."""
         found = [each for each in self.records if each.runner == runner and instance in {None, each.instance}]
         return found[::-1][:limit]
+
+
+class InMemoryAuditLog:
+    """Keeps entries in ``entries``."""
+
+    def __init__(self) -> None:
+        #: All entries, oldest first.
+        self.entries: list[AuditEntry] = []
+
+    async def write(self, note: AuditNote) -> None:
+        """Keep an entry; its cursor is its number."""
+        now = datetime.now(UTC)
+        self.entries.append(AuditEntry(**msgspec.structs.asdict(note), cursor=str(len(self.entries)), at=now))
+
+    async def read(self, query: AuditQuery) -> list[AuditEntry]:
+        """Return entries, oldest first."""
+        begin = 0 if query.after_cursor is None else int(query.after_cursor) + 1
+        found = [entry for entry in self.entries[begin:] if _is_wanted(entry, query)]
+        return found[-query.limit :] if query.after_cursor is None else found[: query.limit]
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+def _is_wanted(entry: AuditEntry, query: AuditQuery) -> bool:
+    return (
+        (query.since is None or entry.at >= query.since)
+        and query.method in {None, entry.method}
+        and query.who in {None, entry.who}
+    )
 
 
 def _program_of(unit: TransientUnit) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from inspect import Parameter as InspectParameter
 from inspect import Signature
 from typing import TYPE_CHECKING, Any, Final
@@ -25,8 +26,10 @@ from oslash.either import Left
 from hero_supervisor.errors import HeroError, InvalidInput
 
 from . import codes, params
-from .access import authorise, scope_with
+from .access import Access, authorise, scope_with
 from .aliases import ALIASES
+from .audit import AuditedCall, Trail, is_audited
+from .caller import Caller, Peer
 from .methods import METHODS, Method
 from .openrpc import DISCOVER, discovery
 
@@ -43,46 +46,52 @@ BATCH_CONCURRENCY: Final = 8
 
 Response = dict[str, Any]
 Handler = Callable[["_Request"], Awaitable[Result]]
+_Work = Callable[["_Request", AuditedCall], Awaitable[object]]
 
 
 class _Request(msgspec.Struct):
-    """What a handler gets: the raw params, and the secret of the transport."""
+    """What a handler gets: the raw params, and the caller as the transport tells it."""
 
     params: object
-    secret: str | None
+    caller: Caller
 
 
 class Dispatcher:
     """Answers JSON-RPC requests by calling a supervisor."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, access: Access | None = None) -> None:
+        """Args: what is called; and who may call it, which the supervisor's settings say when not given."""
+        self._access = access or Access.to(supervisor)
         methods = {method.name: method for method in METHODS}
-        self._handlers = {name: _handler(supervisor, method) for name, method in methods.items()}
+        make = partial(_handler, supervisor, self._access, Trail(supervisor.audit))
+        self._handlers: dict[str, Handler] = {name: make(method) for name, method in methods.items()}
         for alias in ALIASES:
-            self._handlers[alias.name] = _handler(supervisor, methods[alias.method], shape=alias.shape)
+            self._handlers[alias.name] = make(methods[alias.method], shape=alias.shape)
         self._handlers[DISCOVER] = _discover
 
-    async def answer(self, body: bytes, *, secret: str | None = None) -> bytes | None:
+    async def answer(self, body: bytes, *, caller: Caller | None = None) -> bytes | None:
         """Answer the body of a request.
 
         Args:
             body: A request or a batch, as JSON in UTF-8.
-            secret: What the transport says of the caller; a secret in the params is used when there is none.
+            caller: What the transport says of the caller; a secret in the params counts when that has shown none.
+                Nobody knows who it is when not given.
 
         Returns:
             The response or batch of responses as JSON; ``None`` when only notifications were sent.
         """
+        caller = caller or self._access.caller(Peer())
         try:
             request = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             return _encode(_error(None, codes.PARSE_ERROR, f"cannot parse the request: {exc}"))
         if isinstance(request, list):
-            responses = await self._batch(request, secret)
+            responses = await self._batch(request, caller)
             return _encode(responses) if responses else None
-        response = await self._one(request, secret)
+        response = await self._one(request, caller)
         return None if response is None else _encode(response)
 
-    async def _batch(self, requests: list[object], secret: str | None) -> list[Response] | Response:
+    async def _batch(self, requests: list[object], caller: Caller) -> list[Response] | Response:
         if not requests:
             return _error(None, codes.INVALID_REQUEST, "cannot answer an empty batch")
         if len(requests) > MAX_BATCH:
@@ -91,17 +100,17 @@ class Dispatcher:
 
         async def limited(request: object) -> Response | None:
             async with slots:
-                return await self._one(request, secret)
+                return await self._one(request, caller)
 
         responses = await asyncio.gather(*map(limited, requests))
         return [response for response in responses if response is not None]
 
-    async def _one(self, request: object, secret: str | None) -> Response | None:
+    async def _one(self, request: object, caller: Caller) -> Response | None:
         if fault := _fault_in(request):
             id = request.get("id") if isinstance(request, dict) else None
             return _error(id if _is_id(id) else None, codes.INVALID_REQUEST, f"cannot read the request: {fault}")
         assert isinstance(request, dict)  # noqa: S101  # _fault_in made sure
-        arguments = [_Request(request.get("params"), secret)]
+        arguments = [_Request(request.get("params"), caller)]
         _, result = await dispatch_request(
             self._handlers, NOCONTEXT, Request(request["method"], arguments, request.get("id"))
         )
@@ -112,19 +121,15 @@ class Dispatcher:
         return {"jsonrpc": "2.0", "result": result._value.result, "id": request["id"]}  # noqa: SLF001
 
 
-def _handler(supervisor: Supervisor, method: Method, *, shape: Shape | None = None) -> Handler:
-    call = getattr(supervisor, method.name)
-    parameters = params.parameters_of(call)
+def _handler(
+    supervisor: Supervisor, access: Access, trail: Trail, method: Method, *, shape: Shape | None = None
+) -> Handler:
+    carry_out = _carrying_out(supervisor, access, method, shape)
+    work = _audited(carry_out, trail) if is_audited(method) else carry_out
 
     async def handle(request: _Request) -> Result:
         try:
-            asked = params.read(request.params, parameters)
-            secret = request.secret or asked.secret
-            authorise(supervisor.secrets, secret, method.scope, method.name)
-            arguments = params.bind(asked.arguments, parameters)
-            authorise(supervisor.secrets, secret, scope_with(method.scope, arguments.values()), method.name)
-            result = await call(**arguments)
-            return Success(result if shape is None else await shape(supervisor, result))
+            return Success(await work(request, AuditedCall(method.name)))
         except InvalidInput as exc:
             raise JsonRpcError(codes.INVALID_PARAMS, exc.message, exc.data()) from exc
         except HeroError as exc:
@@ -143,9 +148,46 @@ def _handler(supervisor: Supervisor, method: Method, *, shape: Shape | None = No
     return handle
 
 
+def _carrying_out(supervisor: Supervisor, access: Access, method: Method, shape: Shape | None) -> _Work:
+    """Return what does the work of a method for those who may have it done."""
+    call = getattr(supervisor, method.name)
+    parameters = params.parameters_of(call)
+
+    async def carry_out(request: _Request, under_way: AuditedCall) -> object:
+        asked = params.read(request.params, parameters)
+        caller = under_way.caller = access.with_secret(request.caller, asked.secret)
+        under_way.arguments = asked.arguments
+        authorise(caller, method.scope, method.name)
+        arguments = under_way.arguments = params.bind(asked.arguments, parameters)
+        authorise(caller, scope_with(method.scope, arguments.values()), method.name)
+        result = await call(**arguments)
+        access.look_at(result, caller.peer)
+        return result if shape is None else await shape(supervisor, result)
+
+    return carry_out
+
+
+def _audited(carry_out: _Work, trail: Trail) -> _Work:
+    async def work(request: _Request, under_way: AuditedCall) -> object:
+        try:
+            result = await carry_out(request, under_way)
+        except Exception as exc:
+            await trail.done(under_way, exc)
+            raise
+        await trail.done(under_way)
+        return result
+
+    return work
+
+
 async def _discover(request: _Request) -> Result:  # it takes no params, and minds none
     document = await asyncio.to_thread(discovery)  # the first time it takes a while
     return Success(msgspec.Raw(document.body))
+
+
+def refusal(error: HeroError) -> bytes:
+    """Return the answer to a caller whose request is not read, because of who it is."""
+    return _encode(_error(None, codes.code_of(error), error.message, error.data()))
 
 
 def _fault_in(request: object) -> str | None:

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from hero_supervisor.rpc import Dispatcher, discovery
+from hero_supervisor.rpc import Access, Dispatcher, discovery
 
-from .hosts import LocalHostsOnly
+from .hosts import KnownHostsOnly
 from .rpc_endpoint import RpcEndpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from starlette.requests import Request
 
     from hero_supervisor.supervisor import Supervisor
@@ -25,7 +28,14 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 
 
-def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
+def http_app(
+    supervisor: Supervisor,
+    *,
+    is_loopback: bool,
+    access: Access | None = None,
+    allowed_hosts: Sequence[str] = (),
+    cors_origins: Sequence[str] = (),
+) -> Starlette:
     """Return the ASGI application: JSON-RPC by POST at ``/`` and ``/rpc``, its description at ``/openrpc.json``.
 
     ``/healthz`` answers as long as the service does; ``/readyz`` says whether systemd and Redis do, by 200 or 503.
@@ -33,6 +43,9 @@ def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
     Args:
         supervisor: Answers the calls.
         is_loopback: Whether only this machine can connect. Then only its own names are accepted in ``Host``.
+        access: Who may call; as the supervisor is set up when not given.
+        allowed_hosts: Further names that are accepted in ``Host``.
+        cors_origins: Origins whose pages may call.
     """
 
     async def ready(_: Request) -> Response:
@@ -40,12 +53,23 @@ def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
         status = 200 if health.is_ready else 503
         return Response(msgspec.json.encode(health), status_code=status, media_type="application/json")
 
-    rpc = RpcEndpoint(Dispatcher(supervisor))
+    access = access or Access.to(supervisor)
+    rpc = RpcEndpoint(Dispatcher(supervisor, access), access)
     posts = [Route(path, rpc, methods=["POST"]) for path in ("/", "/rpc")]
     looks = {"/openrpc.json": _describe, "/healthz": _live, "/readyz": ready}
     gets = [Route(path, endpoint, methods=["GET"]) for path, endpoint in looks.items()]
-    guards = [Middleware(LocalHostsOnly)] if is_loopback else []
+    guards = list(_guards(is_loopback=is_loopback, allowed_hosts=allowed_hosts, cors_origins=cors_origins))
     return Starlette(routes=[*posts, *gets], middleware=guards, max_body_size=MAX_BODY_BYTES)
+
+
+def _guards(*, is_loopback: bool, allowed_hosts: Sequence[str], cors_origins: Sequence[str]) -> Iterator[Middleware]:
+    if is_loopback or allowed_hosts:
+        yield Middleware(KnownHostsOnly, names=allowed_hosts, is_loopback=is_loopback)
+    if cors_origins:
+        # Credentials are keys in a header that a page sets itself: no cookies.
+        headers = ["Authorization", "Content-Type"]
+        methods = ["GET", "POST"]
+        yield Middleware(CORSMiddleware, allow_origins=cors_origins, allow_methods=methods, allow_headers=headers)
 
 
 async def _live(_: Request) -> Response:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[2]
 UNIT = "hero-supervisor.service"
+SOCKET = "unix:///run/hero-supervisor/api.sock"
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -61,7 +62,7 @@ def port() -> Iterator[int]:
 
 
 def test_the_hardened_service_supervises_runs_jobs_and_reads_the_journal(port: int) -> None:
-    call = RpcClient(f"http://127.0.0.1:{port}").call
+    call = RpcClient(SOCKET).call
     call("add_runner", {"id": "sh", "executor": "shell"})
     assert call("start_runner", ["sh"])["status"] == "running"
     result = call("queue_and_wait", {"runner": "sh", "job": {"payload": "echo from the shipped unit"}})
@@ -72,7 +73,7 @@ def test_the_hardened_service_supervises_runs_jobs_and_reads_the_journal(port: i
 
 
 def test_the_watchdog_ends_a_service_that_hangs_and_runners_run_on(port: int) -> None:
-    call = RpcClient(f"http://127.0.0.1:{port}").call
+    call = RpcClient(SOCKET).call
     call("add_runner", {"id": "a", "command": ["/bin/sleep", "infinity"]})
     before = call("start_runner", ["a"])
     pid = int(systemctl("show", "--value", "--property=MainPID", UNIT))
@@ -93,7 +94,7 @@ def test_a_user_without_rights_has_all_of_it_on_the_user_manager(tmp_path_factor
     service = [str(BIN / "hero-supervisor"), "--port", str(port)]
     done = subprocess.run([*run, *service], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    call = RpcClient(f"http://127.0.0.1:{port}").call
+    call = RpcClient(f"unix:///run/user/{uid}/hero-supervisor/api.sock").call
     try:
         call("add_runner", {"id": "py", "executor": "python"})
         status = call("start_runner", ["py"])
