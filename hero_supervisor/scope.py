@@ -8,6 +8,9 @@ from enum import StrEnum
 class Scope(StrEnum):
     """What a caller may do; each includes those before it."""
 
+    #: Its place in the order, from 0 up.
+    rank: int
+
     NONE = "none"
     #: Look at runners, jobs and logs.
     READ = "read"
@@ -23,17 +26,13 @@ class Scope(StrEnum):
         # The original's word since 2025-10-28.
         return cls.REGISTER if value == "registrar" else None
 
-    @property
-    def rank(self) -> int:
-        """Its place in the order, from 0 up."""
-        return _ORDER[self]
-
     def includes(self, other: Scope) -> bool:
         """Whether whoever has this may do what needs the other."""
         return self.rank >= other.rank
 
 
-_ORDER = {scope: rank for rank, scope in enumerate(Scope)}
+for _rank, _scope in enumerate(Scope):
+    _scope.rank = _rank  # looked at in every call: a table would cost a hash each time
 
 
 def highest(*scopes: Scope) -> Scope:

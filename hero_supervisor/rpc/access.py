@@ -111,7 +111,7 @@ class Access:
                 raise error
 
     def _by_connection(self, peer: Peer) -> Caller:
-        if not peer.is_local:
+        if peer.uid is None:
             return Caller("anonymous", self._anonymous, peer)
         is_trusted = peer.uid in {0, os.geteuid()} or self._admin_gid in {peer.gid, *peer.groups}
         return Caller(f"uid {peer.uid}", Scope.ADMIN if is_trusted else self._anonymous, peer)

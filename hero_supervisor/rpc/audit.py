@@ -6,7 +6,6 @@ written down by accident.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -52,38 +51,40 @@ class Trail:
         self._log = log
         self._refusals = refusals or Throttle()
 
-    async def done(self, call: AuditedCall, error: BaseException | None = None) -> None:
-        """Write a call down that has ended."""
-        if call.caller is None or isinstance(error, WrongSecret):
+    async def done(
+        self,
+        method: str,
+        caller: Caller,
+        arguments: Mapping[str, object],
+        *,
+        took_s: float,
+        error: Exception | None = None,
+    ) -> None:
+        """Write a call down that has ended.
+
+        Args:
+            method: What was called.
+            caller: Who called.
+            arguments: The arguments, as they came or converted.
+            took_s: How long it took, in seconds.
+            error: What it ended with.
+        """
+        if isinstance(error, WrongSecret):
             return  # nobody knows who it was; the service's log tells of it
-        if isinstance(error, PermissionDenied) and not self._has_room(call.caller):
+        if isinstance(error, PermissionDenied) and not self._has_room(caller):
             return
-        await self._log.write(call.note(call.caller, _result_of(error)))
+        note = AuditNote(
+            who=caller.who,
+            peer=str(caller.peer),
+            method=method,
+            objects=objects_in(arguments),
+            result=_result_of(error),
+            duration_s=round(took_s, 6),
+        )
+        await self._log.write(note)
 
     def _has_room(self, caller: Caller) -> bool:
         return self._refusals.count(caller.peer.source).number <= MAX_REFUSALS
-
-
-class AuditedCall:
-    """A call under way: what is known of it so far."""
-
-    def __init__(self, method: str) -> None:
-        """Args: name of the method."""
-        self._method = method
-        self._began_s = time.monotonic()
-        self.caller: Caller | None = None
-        self.arguments: Mapping[str, object] = {}
-
-    def note(self, caller: Caller, result: str) -> AuditNote:
-        """Return what is written down of it."""
-        return AuditNote(
-            who=caller.who,
-            peer=str(caller.peer),
-            method=self._method,
-            objects=objects_in(self.arguments),
-            result=result,
-            duration_s=round(time.monotonic() - self._began_s, 6),
-        )
 
 
 def is_audited(method: Method) -> bool:
@@ -126,7 +127,7 @@ def _visible(id: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in id[:_MAX_LENGTH])
 
 
-def _result_of(error: BaseException | None) -> str:
+def _result_of(error: Exception | None) -> str:
     if error is None:
         return "ok"
     return error.kind if isinstance(error, HeroError) else "internal-error"

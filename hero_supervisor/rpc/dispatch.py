@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -28,7 +29,7 @@ from hero_supervisor.errors import HeroError, InvalidInput
 from . import codes, params
 from .access import Access, authorise, scope_with
 from .aliases import ALIASES
-from .audit import AuditedCall, Trail, is_audited
+from .audit import Trail, is_audited
 from .caller import Caller, Peer
 from .methods import METHODS, Method
 from .openrpc import DISCOVER, discovery
@@ -46,14 +47,16 @@ BATCH_CONCURRENCY: Final = 8
 
 Response = dict[str, Any]
 Handler = Callable[["_Request"], Awaitable[Result]]
-_Work = Callable[["_Request", AuditedCall], Awaitable[object]]
+_Work = Callable[["_Request"], Awaitable[object]]
 
 
 class _Request(msgspec.Struct):
-    """What a handler gets: the raw params, and the caller as the transport tells it."""
+    """What a handler gets: the raw params, and the caller as the transport tells it; then what it makes of them."""
 
     params: object
     caller: Caller
+    #: ``None`` as long as the params could not be read.
+    arguments: dict[str, Any] | None = None
 
 
 class Dispatcher:
@@ -125,11 +128,11 @@ def _handler(
     supervisor: Supervisor, access: Access, trail: Trail, method: Method, *, shape: Shape | None = None
 ) -> Handler:
     carry_out = _carrying_out(supervisor, access, method, shape)
-    work = _audited(carry_out, trail) if is_audited(method) else carry_out
+    work = _audited(carry_out, trail, method.name) if is_audited(method) else carry_out
 
     async def handle(request: _Request) -> Result:
         try:
-            return Success(await work(request, AuditedCall(method.name)))
+            return Success(await work(request))
         except InvalidInput as exc:
             raise JsonRpcError(codes.INVALID_PARAMS, exc.message, exc.data()) from exc
         except HeroError as exc:
@@ -153,13 +156,17 @@ def _carrying_out(supervisor: Supervisor, access: Access, method: Method, shape:
     call = getattr(supervisor, method.name)
     parameters = params.parameters_of(call)
 
-    async def carry_out(request: _Request, under_way: AuditedCall) -> object:
+    async def carry_out(request: _Request) -> object:
         asked = params.read(request.params, parameters)
-        caller = under_way.caller = access.with_secret(request.caller, asked.secret)
-        under_way.arguments = asked.arguments
+        request.arguments = asked.arguments
+        if asked.secret is not None:
+            request.caller = access.with_secret(request.caller, asked.secret)
+        caller = request.caller
         authorise(caller, method.scope, method.name)
-        arguments = under_way.arguments = params.bind(asked.arguments, parameters)
-        authorise(caller, scope_with(method.scope, arguments.values()), method.name)
+        arguments = request.arguments = params.bind(asked.arguments, parameters)
+        needed = scope_with(method.scope, arguments.values())
+        if needed is not method.scope:
+            authorise(caller, needed, method.name)
         result = await call(**arguments)
         access.look_at(result, caller.peer)
         return result if shape is None else await shape(supervisor, result)
@@ -167,14 +174,22 @@ def _carrying_out(supervisor: Supervisor, access: Access, method: Method, shape:
     return carry_out
 
 
-def _audited(carry_out: _Work, trail: Trail) -> _Work:
-    async def work(request: _Request, under_way: AuditedCall) -> object:
+def _audited(carry_out: _Work, trail: Trail, method: str) -> _Work:
+    """Return work that is written down when it has ended, if it could be read what was asked."""
+
+    async def note(request: _Request, began_s: float, error: Exception | None = None) -> None:
+        if request.arguments is not None:
+            took_s = time.monotonic() - began_s
+            await trail.done(method, request.caller, request.arguments, took_s=took_s, error=error)
+
+    async def work(request: _Request) -> object:
+        began_s = time.monotonic()
         try:
-            result = await carry_out(request, under_way)
+            result = await carry_out(request)
         except Exception as exc:
-            await trail.done(under_way, exc)
+            await note(request, began_s, exc)
             raise
-        await trail.done(under_way)
+        await note(request, began_s)
         return result
 
     return work

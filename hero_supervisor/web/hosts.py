@@ -37,6 +37,7 @@ class KnownHostsOnly:
         self._app = app
         self._names = frozenset(name.lower() for name in names)
         self._is_loopback = is_loopback
+        self._is_known = lru_cache(maxsize=16)(self._looks_known)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -48,13 +49,12 @@ class KnownHostsOnly:
         text = f"cannot serve host {host[:80].decode(errors='replace')!r}: served are {known}; see allowed_hosts\n"
         await PlainTextResponse(text, status_code=403)(scope, receive, send)
 
-    def _is_known(self, host: bytes) -> bool:
-        name = name_in(host)
+    def _looks_known(self, host: bytes) -> bool:
+        name = _name_in(host)
         return name == "localhost" or name in self._names or _is_address(name, is_loopback=self._is_loopback)
 
 
-@lru_cache(maxsize=16)
-def name_in(host: bytes) -> str:
+def _name_in(host: bytes) -> str:
     """Return the name or address in a ``Host`` header, in lower case; '' when it has none."""
     try:
         return (urlsplit(b"//" + host).hostname or b"").decode()
@@ -62,7 +62,6 @@ def name_in(host: bytes) -> str:
         return ""
 
 
-@lru_cache(maxsize=16)
 def _is_address(name: str, *, is_loopback: bool) -> bool:
     try:
         address = ipaddress.ip_address(name)

@@ -98,6 +98,11 @@ class Service:
         self.rpc.call("add_runner", {"id": id, **definition})
         return dict(self.rpc.call("start_runner", {"runner": id}))
 
+    def key(self, scope: str = "admin") -> str:
+        """Make a key and return it."""
+        made = RpcClient(f"unix://{self.socket}").call("create_key", {"name": secrets.token_hex(4), "scope": scope})
+        return str(made["key"])
+
     def herosup(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run the command-line program against this service."""
         command = [str(BIN / "herosup"), "--url", self.url, *arguments]
