@@ -147,5 +147,6 @@ class SupervisorBuilder:
             redis_url=settings.redis_url,
             secrets=settings.secrets,
             anonymous_scope=settings.anonymous_scope,
+            audit_scope=settings.audit_scope,
             declared=settings.runners,
         )

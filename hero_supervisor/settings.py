@@ -105,6 +105,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Scope,
         Meta(description="What callers over TCP may do who show no secret: none, read, user, register or admin."),
     ] = Scope.READ
+    audit_scope: Annotated[
+        Scope, Meta(description="Lowest scope whose methods are in the audit log: user (all changes), register or admin.")
+    ] = Scope.USER
     socket_path: Annotated[
         str | None,
         Meta(
@@ -193,6 +196,8 @@ def faults_in(settings: Settings) -> Iterable[Fault]:
     yield from _address_faults(settings)
     if settings.state_dir is not None and not settings.state_dir.startswith("/"):
         yield Fault("state_dir", "must be an absolute path")
+    if Scope.READ.includes(settings.audit_scope):
+        yield Fault("audit_scope", "must be user, register or admin")
     yield from _file_faults(settings)
     for name in ("redis_url", "bus_address", "state_dir", "socket_path"):
         value = getattr(settings, name) or ""

@@ -92,10 +92,12 @@ class Supervisor(
         redis_url: str | None,
         secrets: Secrets,
         anonymous_scope: Scope = Scope.READ,
+        audit_scope: Scope = Scope.USER,
         declared: Iterable[Runner] = (),
     ) -> None:
         self.secrets = secrets
         self.anonymous_scope = anonymous_scope
+        self.audit_scope = audit_scope
         self._keys = KeyStore(state.keys_file)
         self._audit = audit
         self._site = site

@@ -46,10 +46,15 @@ _MAX_LENGTH: Final = 80
 class Trail:
     """Writes calls down that change something, or were meant to."""
 
-    def __init__(self, log: AuditLog, refusals: Throttle | None = None) -> None:
-        """Args: where they are written; and what counts refusals."""
+    def __init__(self, log: AuditLog, lowest: Scope = Scope.USER) -> None:
+        """Args: where they are written; and the lowest scope whose methods are."""
         self._log = log
-        self._refusals = refusals or Throttle()
+        self._lowest = lowest
+        self._refusals = Throttle()
+
+    def has(self, method: Method) -> bool:
+        """Whether calls of a method are written down."""
+        return method.scope.includes(self._lowest)
 
     async def done(
         self,
@@ -85,11 +90,6 @@ class Trail:
 
     def _has_room(self, caller: Caller) -> bool:
         return self._refusals.count(caller.peer.source).number <= MAX_REFUSALS
-
-
-def is_audited(method: Method) -> bool:
-    """Whether calls of a method are written down."""
-    return not Scope.READ.includes(method.scope)
 
 
 def objects_in(arguments: Mapping[str, object]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from hero_supervisor.errors import HeroError, InvalidInput
 from . import codes, params
 from .access import Access, authorise, scope_with
 from .aliases import ALIASES
-from .audit import Trail, is_audited
+from .audit import Trail
 from .caller import Caller, Peer
 from .methods import METHODS, Method
 from .openrpc import DISCOVER, discovery
@@ -66,7 +66,7 @@ class Dispatcher:
         """Args: what is called; and who may call it, which the supervisor's settings say when not given."""
         self._access = access or Access.to(supervisor)
         methods = {method.name: method for method in METHODS}
-        make = partial(_handler, supervisor, self._access, Trail(supervisor.audit))
+        make = partial(_handler, supervisor, self._access, Trail(supervisor.audit, supervisor.audit_scope))
         self._handlers: dict[str, Handler] = {name: make(method) for name, method in methods.items()}
         for alias in ALIASES:
             self._handlers[alias.name] = make(methods[alias.method], shape=alias.shape)
@@ -128,7 +128,7 @@ def _handler(
     supervisor: Supervisor, access: Access, trail: Trail, method: Method, *, shape: Shape | None = None
 ) -> Handler:
     carry_out = _carrying_out(supervisor, access, method, shape)
-    work = _audited(carry_out, trail, method.name) if is_audited(method) else carry_out
+    work = _audited(carry_out, trail, method.name) if trail.has(method) else carry_out
 
     async def handle(request: _Request) -> Result:
         try:

@@ -14,6 +14,7 @@ from hero_supervisor.rpc import Dispatcher
 from hero_supervisor.rpc.audit import MAX_REFUSALS
 from hero_supervisor.rpc.dispatch import MAX_BATCH
 from hero_supervisor.scope import Scope
+from hero_supervisor.settings import Settings
 from hero_supervisor.testing import InMemoryAuditLog, InMemoryLogSource, InMemoryProcessManager
 from hero_supervisor.web import MAX_BODY_BYTES, http_app
 
@@ -363,6 +364,15 @@ async def test_who_is_refused_again_and_again_does_not_fill_the_journal(
     assert len(audit.entries) == MAX_REFUSALS
     await callers.post("/", json=_request("stop_all"), headers=_bearer("root"))
     assert audit.entries[-1].result == "ok"
+
+
+async def test_jobs_can_be_left_out_of_the_audit_log(tmp_path: Path, audit: InMemoryAuditLog) -> None:
+    settings = Settings(audit_scope=Scope.ADMIN, anonymous_scope=Scope.ADMIN, state_dir=str(tmp_path))
+    builder = SupervisorBuilder.from_settings(settings).audit_log(audit).process_manager(InMemoryProcessManager())
+    supervisor = await builder.log_source(InMemoryLogSource()).build()
+    for method, params in (("create_job", {"payload": "x"}), ("add_runner", {}), ("stop_all", {})):
+        await _answer(supervisor, _request(method, params=params))
+    assert [entry.method for entry in audit.entries] == ["stop_all"]
 
 
 async def test_the_audit_log_is_read_by_administrators_only(

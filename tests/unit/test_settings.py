@@ -141,6 +141,8 @@ def test_other_machines_are_let_in_with_tls_or_on_ones_own_head(config: Path, li
         ('socket_path = "here"', {"socket_path"}),
         ('socket_path = ""', set()),
         ('anonymous_scope = "root"', {"anonymous_scope"}),
+        ('audit_scope = "register"', set()),
+        ('audit_scope = "read"', {"audit_scope"}),
         ('cors_origins = ["https://ops.example.org", "http://localhost:8080"]', set()),
         ('cors_origins = ["*"]', {"cors_origins"}),
         ('cors_origins = ["https://ops.example.org/"]', {"cors_origins"}),
