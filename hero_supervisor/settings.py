@@ -106,7 +106,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(description="What callers over TCP may do who show no secret: none, read, user, register or admin."),
     ] = Scope.READ
     audit_scope: Annotated[
-        Scope, Meta(description="Lowest scope whose methods are in the audit log: user (all changes), register or admin.")
+        Scope,
+        Meta(description="Lowest scope whose methods are in the audit log: user (all changes), register or admin."),
     ] = Scope.USER
     socket_path: Annotated[
         str | None,

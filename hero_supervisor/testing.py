@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .access_records import AuditEntry, AuditNote, AuditQuery
-from .errors import CommandNotExecutable, UnitExists
+from .errors import CommandNotExecutable, Fault, InvalidInput, UnitExists
 from .unit import Capabilities, Property, TransientUnit, UnitEnd, UnitStatus
 
 if TYPE_CHECKING:
@@ -287,7 +287,10 @@ class InMemoryAuditLog:
 
     async def read(self, query: AuditQuery) -> list[AuditEntry]:
         """Return entries, oldest first."""
-        begin = 0 if query.after_cursor is None else int(query.after_cursor) + 1
+        cursors = [entry.cursor for entry in self.entries]
+        if query.after_cursor is not None and query.after_cursor not in cursors:
+            raise InvalidInput([Fault("after_cursor", "must be the cursor of an entry")])
+        begin = 0 if query.after_cursor is None else cursors.index(query.after_cursor) + 1
         found = [entry for entry in self.entries[begin:] if _is_wanted(entry, query)]
         return found[-query.limit :] if query.after_cursor is None else found[: query.limit]
 
