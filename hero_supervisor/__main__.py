@@ -119,6 +119,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _metavar(name: str) -> str:
+    if name == "insecure_tcp":
+        return "true|false"
     return name.rpartition("_")[2].upper()
 
 

@@ -39,5 +39,9 @@ def _row(entry: dict[str, Any]) -> list[object]:
     objects = entry.get("objects")
     on = ", ".join(f"{kind} {id}" for kind, id in objects.items()) if isinstance(objects, dict) else ""
     words = [entry.get(name) for name in ("who", "peer", "method")]
-    took = output.duration(entry.get("duration_s"))
-    return [output.local_time(entry.get("at")), *words, on, entry.get("result"), took]
+    return [output.local_time(entry.get("at")), *words, on, entry.get("result"), _took(entry.get("duration_s"))]
+
+
+def _took(duration_s: object) -> str:
+    is_short = isinstance(duration_s, int | float) and duration_s < 1
+    return f"{float(duration_s) * 1000:.0f} ms" if is_short else output.duration(duration_s)  # type: ignore[arg-type]

@@ -69,7 +69,21 @@ def test_the_hardened_service_supervises_runs_jobs_and_reads_the_journal(port: i
     assert result["result"] == "from the shipped unit\n"
     job_id = result["job_id"]
     eventually(lambda: call("get_runner_logs", {"runner": "sh", "job_id": job_id}))
+    eventually(lambda: [each["result"] for each in call("get_audit_log", {"method": "start_runner"})] == ["ok"])
     assert systemctl("show", "--value", "--property=StatusText", UNIT) == f"listening on 127.0.0.1 port {port}"
+
+
+def test_the_hardened_service_gives_its_socket_to_its_group(port: int) -> None:
+    _ = port
+    socket = Path(SOCKET.removeprefix("unix://"))
+    assert socket.group() == "root"
+    subprocess.run(["groupadd", "--system", "hero-supervisor"], check=True, timeout=20)
+    try:
+        systemctl("restart", UNIT)
+        assert (socket.group(), socket.stat().st_mode & 0o777) == ("hero-supervisor", 0o660)
+        assert socket.parent.stat().st_mode & 0o777 == 0o755
+    finally:
+        subprocess.run(["groupdel", "hero-supervisor"], check=True, timeout=20)
 
 
 def test_the_watchdog_ends_a_service_that_hangs_and_runners_run_on(port: int) -> None:
@@ -104,6 +118,8 @@ def test_a_user_without_rights_has_all_of_it_on_the_user_manager(tmp_path_factor
         assert result["result"] == f"{uid}\n"
         eventually(lambda: call("get_runner_logs", {"runner": "py", "job_id": result["job_id"]}))
         assert call("stop_runner", ["py"])["status"] == "stopped"
+        # Root called; what was done is in the user's own journal.
+        eventually(lambda: [each["who"] for each in call("get_audit_log", {"method": "stop_runner"})] == ["uid 0"])
     finally:
         subprocess.run(["loginctl", "disable-linger", user], check=True, timeout=20)
         subprocess.run(["loginctl", "terminate-user", user], check=False, timeout=20)

@@ -70,7 +70,7 @@ def test_the_audit_log_is_shown(service: Service) -> None:
     service.answers["get_audit_log"] = [ENTRY, {**ENTRY, "objects": {}, "result": "permission-denied\x1b[2J"}]
     shown = service.herosup("audit", "--method", "start_runner", "--who", "key ci", "-n", "5").stdout.splitlines()
     assert shown[0].split() == ["TIME", "WHO", "FROM", "METHOD", "ON", "RESULT", "TOOK"]
-    assert shown[1].split()[2:] == ["key", "ci", "127.0.0.1", "start_runner", "runner", "a", "ok", "0.03", "s"]
+    assert shown[1].split()[2:] == ["key", "ci", "127.0.0.1", "start_runner", "runner", "a", "ok", "30", "ms"]
     assert "\\x1b" in shown[2]
     assert service.calls == [("get_audit_log", {"method": "start_runner", "who": "key ci", "limit": 5})]
     assert json.loads(service.herosup("audit", "--json").stdout)[0] == ENTRY
