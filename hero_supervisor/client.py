@@ -15,6 +15,7 @@ from .job import JobStatus
 from .queue.changes import follow_changes
 from .queue.claims import Claims
 from .queue.connection import RedisServer
+from .queue.intake import Intake
 from .queue.integrity import check_integrity
 from .queue.keys import Keys
 from .queue.ledger import Ledger
@@ -64,6 +65,7 @@ class JobClient:
         #: Names of the keys of this namespace.
         self.keys: Final = Keys(namespace)
         self._store = JobStore(server, self.keys)
+        self._intake = Intake(self._store.scripts)
         self._watcher = JobWatcher(server, self._store)
         #: What was handed out; the business of supervisors.
         self.ledger: Final = Ledger(self._store)
@@ -94,6 +96,7 @@ class JobClient:
         """Close all connections; whoever still waits for a result gets ``RedisUnavailable``."""
         try:
             await self._watcher.aclose()
+            await self._intake.aclose()
         finally:
             await self._store.aclose()
 
@@ -137,7 +140,7 @@ class JobClient:
             InvalidJob: The job has faults; all are listed.
             JobExists: Another job has this id.
         """
-        [answer] = await self._store.enqueue([job.checked()], is_queued=False)
+        [answer] = await self._intake.enqueue_many([job.checked()], is_queued=False)
         return _accepted(answer)
 
     async def enqueue(self, job: Job) -> str:
@@ -155,8 +158,7 @@ class JobClient:
             JobNotFound: One of its prerequisites does not exist.
             QueueFull: The queue holds as many jobs as it may, or 10,000 jobs wait for one of its prerequisites.
         """
-        [answer] = await self.enqueue_many([job])
-        return _accepted(answer)
+        return _accepted(await self._intake.enqueue(_for_a_queue(job)))
 
     async def enqueue_many(self, jobs: Sequence[Job]) -> list[str | HeroError]:
         """Store jobs and queue them for their runners, many in one step; each as by ``enqueue``.
@@ -167,11 +169,7 @@ class JobClient:
         Raises:
             InvalidJob: One of them has faults, or names no runner. None is stored then.
         """
-        checked = [job.checked() for job in jobs]
-        for job in checked:
-            if not job.runner:
-                raise InvalidJob([Fault("runner", "is required to queue the job")])
-        return await self._store.enqueue(checked)
+        return await self._intake.enqueue_many([_for_a_queue(job) for job in jobs])
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -353,6 +351,13 @@ class JobClient:
             Conflict: A runner executes it.
         """
         await self._store.delete(job_id)
+
+
+def _for_a_queue(job: Job) -> Job:
+    checked = job.checked()
+    if not checked.runner:
+        raise InvalidJob([Fault("runner", "is required to queue the job")])
+    return checked
 
 
 def _accepted(answer: T | HeroError) -> T:

@@ -85,7 +85,7 @@ class JobOperations(Parts):
         """
         job_id = await self._jobs.enqueue(self._addressed(runner, job))
         self._keeper.on_queued(runner)
-        logger.info("queued job %s to runner %s", job_id, runner, extra={"runner": runner, "job_id": job_id})
+        logger.debug("queued job %s to runner %s", job_id, runner, extra={"runner": runner, "job_id": job_id})
         return job_id
 
     async def queue_jobs_to_runner(self, runner: RunnerId, jobs: Jobs) -> list[QueuedJob]:
@@ -105,7 +105,7 @@ class JobOperations(Parts):
         """
         answers = await self._jobs.enqueue_many([self._addressed(runner, job) for job in jobs])
         self._keeper.on_queued(runner)
-        logger.info("queued %d jobs to runner %s", len(jobs), runner, extra={"runner": runner})
+        logger.debug("queued %d jobs to runner %s", len(jobs), runner, extra={"runner": runner})
         return [_queued(answer) for answer in answers]
 
     async def queue_and_wait(

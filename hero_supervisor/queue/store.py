@@ -6,12 +6,9 @@ All changes are Lua scripts, and all may be repeated: a caller that got no answe
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import msgspec
-
-from hero_supervisor.errors import Conflict, CorruptRecord, HeroError, JobExists, JobNotFound, QueueFull
+from hero_supervisor.errors import Conflict, HeroError, JobNotFound
 
 from . import records
 from .connection import close
@@ -31,13 +28,6 @@ if TYPE_CHECKING:
 #: Jobs read at a time. Results may have a megabyte each, lines of a list have some hundred bytes.
 RESULTS_PER_READ: Final = 50
 SUMMARIES_PER_READ: Final = 250
-#: Jobs, and bytes of their payloads, stored in one call: Redis does nothing else meanwhile.
-JOBS_PER_CALL: Final = 200
-BYTES_PER_CALL: Final = 4 * 1024 * 1024
-#: Most jobs that a queue holds when its settings say nothing else.
-MAX_QUEUE_LENGTH: Final = 5_000_000
-#: Seconds that an idempotency key is kept.
-IDEMPOTENCY_S: Final = 86_400
 #: What is counted of the jobs of a group, and the longest number that Redis makes.
 GROUP_COUNTS: Final = ("open", "finished", "error", "cancelled")
 MAX_DIGITS: Final = 19
@@ -71,26 +61,6 @@ class JobStore:
             await self.redis.lpushx(self.keys.probe, "")
 
     # -- changes -------------------------------------------------------------------------------------------------
-
-    async def enqueue(self, jobs: Sequence[Job], *, is_queued: bool = True) -> list[str | HeroError]:
-        """Store valid jobs and queue each for its runner; not if ``is_queued`` is false. Repeating it changes nothing.
-
-        Returns:
-            For each job its id, or that of the job with its idempotency key; or why it was not accepted:
-            ``JobExists``: another job has its id; ``QueueFull``, also for a prerequisite that 10,000 jobs wait for;
-            ``JobNotFound``: a prerequisite does not exist; ``CorruptRecord``: a key has another type.
-
-        Raises:
-            InvalidJob: The signatures of one are too large; none is stored then.
-        """
-        encoded = [_encoded(job) for job in jobs]
-        answers: list[str | HeroError] = []
-        for start, end in _calls(jobs):
-            runner = jobs[start].runner
-            head = ("queue" if is_queued else "store", MAX_QUEUE_LENGTH, IDEMPOTENCY_S)
-            found = await self.scripts.run("enqueue", runner, *head, *encoded[start:end])
-            answers += [_answer(job, *answer) for job, answer in zip(jobs[start:end], found, strict=True)]
-        return answers
 
     async def report(self, job_id: str, status: JobStatus, field: str | None = None, text: str = "") -> None:
         """Take down what somebody who executes a job by other means reports. Repeating it changes nothing.
@@ -232,59 +202,6 @@ class JobStore:
 def limits_of(names: Iterable[str]) -> list[Argument]:
     """Return names of fields and how long each may be, alternating, as scripts take them."""
     return [argument for name in names for argument in (name, FIELD_LIMITS[name])]
-
-
-def _encoded(job: Job) -> bytes:
-    """Return a job as an argument of ``enqueue.lua``."""
-    content: dict[str, object] = {
-        "id": job.id,
-        "digest": records.digest_of(job),
-        "created": usec_of(job.created_at),
-        "priority": job.priority,
-        "prerequisites": job.prerequisites,
-        "fields": list(chain.from_iterable(records.to_fields(job).items())),
-    }
-    if job.run_at is not None:
-        content["at"] = usec_of(job.run_at) // 1000
-    if job.delay_s:
-        content["delay"] = round(job.delay_s * 1000)
-    if job.idempotency_key:
-        content["idem"] = job.idempotency_key
-    if job.group:
-        content["group"] = job.group
-    return msgspec.msgpack.encode(content)
-
-
-def _calls(jobs: Sequence[Job]) -> Iterable[tuple[int, int]]:
-    """Yield which jobs are stored together: neighbours of one runner, not too many."""
-    start = size = 0
-    for i, job in enumerate(jobs):
-        if i > start and (job.runner != jobs[start].runner or i - start == JOBS_PER_CALL or size > BYTES_PER_CALL):
-            yield start, i
-            start, size = i, 0
-        size += len(job.payload)
-    if jobs:
-        yield start, len(jobs)
-
-
-def _answer(job: Job, answer: bytes, job_id: bytes) -> str | HeroError:
-    found = job_id.decode()
-    match answer:
-        case b"ok":
-            return found
-        case b"full":
-            text = f"cannot queue job '{job.id}': the queue of '{job.runner}' is full"
-            return QueueFull(text, hint="try again later", job_id=job.id, runner=job.runner)
-        case b"no-prerequisite":
-            return JobNotFound(f"cannot queue job '{job.id}': its prerequisite '{found}' does not exist", job_id=found)
-        case b"busy":
-            text = f"cannot queue job '{job.id}': as many jobs as may wait for '{found}' already"
-            return QueueFull(text, hint="try again when some have ended", job_id=job.id, runner=job.runner)
-        case b"corrupt":
-            text = f"cannot queue job '{job.id}': the record of its {found} is of another type"
-            return CorruptRecord(text, hint="check_integrity mends groups", job_id=job.id)
-        case _:
-            return JobExists(f"cannot store job '{found}': another job has this id", job_id=found)
 
 
 def _checked(job_id: str, values: object) -> list[RawValue] | HeroError:

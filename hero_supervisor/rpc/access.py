@@ -119,8 +119,8 @@ class Access:
     def _failed(self, peer: Peer) -> WrongSecret:
         number, left_s = self._failures.count(peer.source)
         if number == 1:
-            text = "a wrong secret came from %s (%s); more from there are not told of for a minute"
-            logger.error(text, peer.source, peer)
+            where = peer if peer.source == str(peer) else f"{peer.source}, {peer}"
+            logger.error("a wrong secret came from %s; more from there are not told of for a minute", where)
         if number > MAX_FAILURES:
             wait_s = math.ceil(left_s)
             hint = "find the program that sends it; right ones are accepted at any time"

@@ -1,8 +1,8 @@
 """JSON-RPC 2.0: bytes in, bytes out. Source: jsonrpc.org/specification.
 
-We read the envelope and split batches ourselves; jsonrpcserver looks the method up and carries its result. It is
-entered below its own parser because that answers a batch with one bad element by a single error, and puts the text
-of unexpected exceptions on the wire.
+We read the envelope and split batches ourselves (``envelope.py``); jsonrpcserver looks the method up and carries its
+result. It is entered below its own parser because that answers a batch with one bad element by a single error, and puts
+the text of unexpected exceptions on the wire.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import asyncio
 import logging
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import partial
-from inspect import Parameter as InspectParameter
-from inspect import Signature
+from inspect import BoundArguments, Signature
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -22,6 +22,7 @@ from jsonrpcserver import JsonRpcError, Result, Success
 from jsonrpcserver.async_dispatcher import dispatch_request
 from jsonrpcserver.request import Request
 from jsonrpcserver.sentinels import NOCONTEXT
+from msgspec import UNSET
 from oslash.either import Left
 
 from hero_supervisor.errors import HeroError, InvalidInput
@@ -31,6 +32,7 @@ from .access import Access, authorise, scope_with
 from .aliases import ALIASES
 from .audit import Trail
 from .caller import Caller, Peer
+from .envelope import Envelope, Malformed, Unparsable, requests_in
 from .methods import METHODS, Method
 from .openrpc import DISCOVER, discovery
 
@@ -43,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 #: Most requests in one batch, and how many of them run at once.
 MAX_BATCH: Final = 100
-BATCH_CONCURRENCY: Final = 8
+BATCH_CONCURRENCY: Final = 25
 
 Response = dict[str, Any]
 Handler = Callable[["_Request"], Awaitable[Result]]
@@ -57,6 +59,14 @@ class _Request(msgspec.Struct):
     caller: Caller
     #: ``None`` as long as the params could not be read.
     arguments: dict[str, Any] | None = None
+
+
+class _Ours(Signature):
+    """The signature of our handlers. jsonrpcserver binds each call's arguments to it; we have already made sure."""
+
+    def bind(self, *_: Any, **__: Any) -> BoundArguments:
+        """Bind nothing, which takes a fifth of the time of a small call less than looking at each argument."""
+        return BoundArguments(self, OrderedDict())
 
 
 class Dispatcher:
@@ -85,8 +95,8 @@ class Dispatcher:
         """
         caller = caller or self._access.caller(Peer())
         try:
-            request = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            request = requests_in(body)
+        except Unparsable as exc:
             return _encode(_error(None, codes.PARSE_ERROR, f"cannot parse the request: {exc}"))
         if isinstance(request, list):
             responses = await self._batch(request, caller)
@@ -94,34 +104,31 @@ class Dispatcher:
         response = await self._one(request, caller)
         return None if response is None else _encode(response)
 
-    async def _batch(self, requests: list[object], caller: Caller) -> list[Response] | Response:
+    async def _batch(self, requests: list[Envelope | Malformed], caller: Caller) -> list[Response] | Response:
         if not requests:
             return _error(None, codes.INVALID_REQUEST, "cannot answer an empty batch")
         if len(requests) > MAX_BATCH:
             return _error(None, codes.INVALID_REQUEST, f"cannot answer a batch of more than {MAX_BATCH} requests")
-        slots = asyncio.Semaphore(BATCH_CONCURRENCY)
+        responses: list[Response | None] = [None] * len(requests)
+        left = iter(enumerate(requests))
 
-        async def limited(request: object) -> Response | None:
-            async with slots:
-                return await self._one(request, caller)
+        async def work() -> None:
+            for number, request in left:
+                responses[number] = await self._one(request, caller)
 
-        responses = await asyncio.gather(*map(limited, requests))
+        await asyncio.gather(*(work() for _ in range(BATCH_CONCURRENCY)))
         return [response for response in responses if response is not None]
 
-    async def _one(self, request: object, caller: Caller) -> Response | None:
-        if fault := _fault_in(request):
-            id = request.get("id") if isinstance(request, dict) else None
-            return _error(id if _is_id(id) else None, codes.INVALID_REQUEST, f"cannot read the request: {fault}")
-        assert isinstance(request, dict)  # noqa: S101  # _fault_in made sure
-        arguments = [_Request(request.get("params"), caller)]
-        _, result = await dispatch_request(
-            self._handlers, NOCONTEXT, Request(request["method"], arguments, request.get("id"))
-        )
-        if "id" not in request:
+    async def _one(self, request: Envelope | Malformed, caller: Caller) -> Response | None:
+        if isinstance(request, Malformed):
+            return _error(request.id, codes.INVALID_REQUEST, f"cannot read the request: {request.fault}")
+        arguments = [_Request(request.params, caller)]
+        _, result = await dispatch_request(self._handlers, NOCONTEXT, Request(request.method, arguments, request.id))
+        if request.id is UNSET:
             return None
         if isinstance(result, Left):
-            return _failure(request["id"], request["method"], result._error)  # noqa: SLF001  # it has no accessor
-        return {"jsonrpc": "2.0", "result": result._value.result, "id": request["id"]}  # noqa: SLF001
+            return _failure(request.id, request.method, result._error)  # noqa: SLF001  # it has no accessor
+        return {"jsonrpc": "2.0", "result": result._value.result, "id": request.id}  # noqa: SLF001
 
 
 def _handler(
@@ -144,10 +151,7 @@ def _handler(
             message = f"cannot answer {method.name}: internal error {error_id} (see the service's log)"
             raise JsonRpcError(codes.INTERNAL_ERROR, message, data) from exc
 
-    # jsonrpcserver binds the arguments to the signature at every call; a ready-made one makes that fast.
-    handle.__signature__ = Signature(  # type: ignore[attr-defined]  # functions take any attribute
-        [InspectParameter("request", InspectParameter.POSITIONAL_ONLY)]
-    )
+    handle.__signature__ = _Ours()  # type: ignore[attr-defined]  # functions take any attribute
     return handle
 
 
@@ -203,22 +207,6 @@ async def _discover(request: _Request) -> Result:  # it takes no params, and min
 def refusal(error: HeroError) -> bytes:
     """Return the answer to a caller whose request is not read, because of who it is."""
     return _encode(_error(None, codes.code_of(error), error.message, error.data()))
-
-
-def _fault_in(request: object) -> str | None:
-    if not isinstance(request, dict):
-        return "it is not an object"
-    if request.get("jsonrpc") != "2.0":
-        return 'jsonrpc must be "2.0"'
-    if not isinstance(request.get("method"), str):
-        return "method must be a string"
-    if not isinstance(request.get("params", {}), dict | list | None):
-        return "params must be an object or an array"
-    return None if _is_id(request.get("id")) else "id must be a string, a number or null"
-
-
-def _is_id(id: object) -> bool:
-    return id is None or (isinstance(id, str | int | float) and not isinstance(id, bool))
 
 
 def _failure(id: object, method: str, error: Any) -> Response:

@@ -62,6 +62,8 @@ class Parameter(NamedTuple):
     type: Any
     is_required: bool
     aliases: tuple[str, ...]
+    #: Its name and aliases, in snake_case and camelCase.
+    spellings: tuple[str, ...]
     #: ``None`` also when it is required.
     default: object = None
 
@@ -85,7 +87,9 @@ def parameters_of(method: Callable[..., Any]) -> tuple[Parameter, ...]:
 
 def _parameter(name: str, type_: Any, *, default: object) -> Parameter:
     is_required = default is inspect.Parameter.empty
-    return Parameter(name, type_, is_required, _aliases_of(type_), None if is_required else default)
+    aliases = _aliases_of(type_)
+    spellings = tuple(dict.fromkeys(spelling for each in (name, *aliases) for spelling in (each, _camel(each))))
+    return Parameter(name, type_, is_required, aliases, spellings, None if is_required else default)
 
 
 def read(params: object, parameters: tuple[Parameter, ...]) -> Call:
@@ -94,6 +98,8 @@ def read(params: object, parameters: tuple[Parameter, ...]) -> Call:
     Raises:
         InvalidInput: It has more positional arguments than the method, or arguments the method does not have.
     """
+    if not params:
+        return Call({}, None)
     members = _members(params, parameters)
     secrets = [value for name in _SECRET_NAMES if isinstance(value := members.pop(name, None), str)]
     return Call(_assign(members, parameters), secrets[0] if secrets else None)
@@ -145,12 +151,9 @@ def _assign(members: dict[str, Any], parameters: tuple[Parameter, ...]) -> dict[
         (parameter for parameter in parameters if parameter.type in {Runner, Job, Schedule, QueueLimits}), None
     )
     for parameter in parameters:
-        for name in (parameter.name, *parameter.aliases):
-            if key := _key_of(name, members):
-                value = members[key]
-                if parameter is spread and not isinstance(value, dict):
-                    continue
-                arguments[parameter.name] = members.pop(key)
+        for name in parameter.spellings:
+            if name in members and (parameter is not spread or isinstance(members[name], dict)):
+                arguments[parameter.name] = members.pop(name)
                 break
     if members and spread is not None and spread.name not in arguments:
         arguments[spread.name] = members
@@ -160,6 +163,5 @@ def _assign(members: dict[str, Any], parameters: tuple[Parameter, ...]) -> dict[
     return arguments
 
 
-def _key_of(name: str, members: Mapping[str, Any]) -> str | None:
-    camel = re.sub("_([a-z])", lambda match: match[1].upper(), name)
-    return next((key for key in (name, camel) if key in members), None)
+def _camel(name: str) -> str:
+    return re.sub("_([a-z])", lambda match: match[1].upper(), name)

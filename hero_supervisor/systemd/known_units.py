@@ -1,13 +1,14 @@
 """What we know of units: which of them we reference, and the last status of those that has been read.
 
 The two go together: only a unit that we reference stays loaded, so only its status may be read without asking whether
-it is, and only its status is kept.
+it is, and only its status is kept; and that of a unit that was not loaded.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from hero_supervisor.together import together
 from hero_supervisor.unit import UnitStatus
 
 from .status_cache import StatusCache
@@ -15,6 +16,8 @@ from .unit_references import UnitReferences
 from .unit_status import is_loaded, read_status, unit_path
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Container, Iterable
+
     from .bus import SystemdBus
 
 
@@ -47,8 +50,22 @@ class KnownUnits:
         return UnitStatus(unit_name)
 
     def last_status(self, unit_name: str) -> UnitStatus | None:
-        """Return the status of a unit that was read last, unless it has changed since or is not referenced."""
-        return self.statuses.get(unit_path(unit_name)) if unit_name in self.references else None
+        """Return the status of a unit that was read last, unless it has changed since, or could have unseen."""
+        status = self.statuses.get(unit_path(unit_name))
+        return status if unit_name in self.references or status == UnitStatus(unit_name) else None
+
+    async def look(self, unit_names: Iterable[str], loaded: Awaitable[Container[str]]) -> dict[str, UnitStatus]:
+        """Return the statuses of units by name, read now; ``loaded`` tells which of them are. Loads nothing.
+
+        Raises:
+            HeroError: As ``SystemdBus.call``.
+        """
+        paths = {unit_path(name): name for name in unit_names}
+        with self.statuses.reading(paths) as kept:
+            names = await loaded
+            kept.update({path: UnitStatus(name) for path, name in paths.items() if name not in names})
+        found = [*kept.values(), *await together([self.status(name) for name in paths.values() if name in names])]
+        return {status.name: status for status in found}
 
     async def release(self, unit_name: str, *, has_failed: bool) -> None:
         """Let systemd unload a unit that has ended.

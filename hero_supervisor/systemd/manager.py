@@ -273,12 +273,11 @@ class SystemdManager:
             SystemdUnavailable: The connection is, or was, lost.
         """
         await self._fence.wait()
-        statuses = {name: self._units.last_status(name) for name in unit_names}
-        if unknown := [name for name, status in statuses.items() if status is None]:
-            loaded = await self.states(pattern)
-            read = await together([self.status(name) for name in unknown if name in loaded])
-            statuses.update({status.name: status for status in read})
-        return [statuses[name] or UnitStatus(name) for name in unit_names]
+        statuses = {name: status for name in unit_names if (status := self._units.last_status(name))}
+        if len(statuses) < len(unit_names):
+            unknown = [name for name in unit_names if name not in statuses]
+            statuses.update(await self._units.look(unknown, self.states(pattern)))
+        return [statuses[name] for name in unit_names]
 
     async def states(self, pattern: str) -> dict[str, str]:
         """Return the active states of the loaded units whose names match a glob pattern, by name, in one round trip.

@@ -16,20 +16,26 @@ answered, is told what was true when systemd answered. Two things can escape:
 - ``systemctl reset-failed`` of a unit that runs makes its count of restarts 0 without a signal: until the unit's next
   change, the old count.
 
-Only for units that we reference: others can be unloaded, which no signal here tells. Rejected: asking systemd for all
-states at each question (3 ms for 300 units, and what it lists has neither process nor run); taking values from the
-signals (each holds some properties of its interface and not the other's: what is of one moment is known only by
-reading it); a time to live (the answer would be wrong for just as long).
+Only for units that we reference, and for those that are not loaded: what is loaded without our reference can be
+unloaded, which no signal here tells, and what is not loaded can come to life only with signals.
+
+Rejected: asking systemd for all states at each question (3 ms for 300 units, and what it lists has neither process nor
+run); taking values from the signals (each holds some properties of its interface and not the other's: what is of one
+moment is known only by reading it); a time to live (the answer would be wrong for just as long).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterable, Iterator
 
     from hero_supervisor.unit import UnitStatus
+
+#: Statuses kept; when there are more all are forgotten, and read again.
+MAX_KEPT: Final = 10_000
 
 
 class StatusCache:
@@ -50,15 +56,25 @@ class StatusCache:
         Raises:
             HeroError: What ``read`` raises.
         """
-        mark = self._reading[path] = object()
+        with self.reading([path]) as kept:
+            kept[path] = await read
+        return kept[path]
+
+    @contextmanager
+    def reading(self, paths: Iterable[str]) -> Iterator[dict[str, UnitStatus]]:
+        """Keep the statuses by path that are put into the dictionary, but those of units that change meanwhile."""
+        marks = {path: object() for path in paths}
+        self._reading.update(marks)
+        kept: dict[str, UnitStatus] = {}
         try:
-            status = await read
-            if self._reading.get(path) is mark:
-                self._statuses[path] = status
+            yield kept
         finally:
-            if self._reading.get(path) is mark:
-                del self._reading[path]
-        return status
+            if len(self._statuses) > MAX_KEPT:  # of units whose runners are long gone
+                self._statuses.clear()
+            for path, mark in marks.items():
+                if self._reading.get(path) is mark:
+                    del self._reading[path]
+                    self._statuses.update({path: kept[path]} if path in kept else {})
 
     def drop(self, path: str) -> None:
         """Forget a unit: it has changed."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -18,14 +17,14 @@ from .hosts import KnownHostsOnly
 from .rpc_endpoint import RpcEndpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from hero_supervisor.supervisor import Supervisor
 
-#: Largest request body. A payload of 1 MiB may take six times as much when JSON escapes every character.
-MAX_BODY_BYTES: Final = 8 * 1024 * 1024
+_RPC_PATHS: Final = ("/", "/rpc")
 
 
 def http_app(
@@ -35,7 +34,7 @@ def http_app(
     access: Access | None = None,
     allowed_hosts: Sequence[str] = (),
     cors_origins: Sequence[str] = (),
-) -> Starlette:
+) -> ASGIApp:
     """Return the ASGI application: JSON-RPC by POST at ``/`` and ``/rpc``, its description at ``/openrpc.json``.
 
     ``/healthz`` answers as long as the service does; ``/readyz`` says whether systemd and Redis do, by 200 or 503.
@@ -55,21 +54,27 @@ def http_app(
 
     access = access or Access.to(supervisor)
     rpc = RpcEndpoint(Dispatcher(supervisor, access), access)
-    posts = [Route(path, rpc, methods=["POST"]) for path in ("/", "/rpc")]
+    posts = [Route(path, rpc, methods=["POST"]) for path in _RPC_PATHS]
     looks = {"/openrpc.json": _describe, "/healthz": _live, "/readyz": ready}
     gets = [Route(path, endpoint, methods=["GET"]) for path, endpoint in looks.items()]
-    guards = list(_guards(is_loopback=is_loopback, allowed_hosts=allowed_hosts, cors_origins=cors_origins))
-    return Starlette(routes=[*posts, *gets], middleware=guards, max_body_size=MAX_BODY_BYTES)
-
-
-def _guards(*, is_loopback: bool, allowed_hosts: Sequence[str], cors_origins: Sequence[str]) -> Iterator[Middleware]:
-    if is_loopback or allowed_hosts:
-        yield Middleware(KnownHostsOnly, names=allowed_hosts, is_loopback=is_loopback)
+    application = _calls_first(rpc, Starlette(routes=[*posts, *gets]))
     if cors_origins:
         # Credentials are keys in a header that a page sets itself: no cookies.
         headers = ["Authorization", "Content-Type"]
-        methods = ["GET", "POST"]
-        yield Middleware(CORSMiddleware, allow_origins=cors_origins, allow_methods=methods, allow_headers=headers)
+        application = CORSMiddleware(application, cors_origins, allow_methods=["GET", "POST"], allow_headers=headers)
+    if not is_loopback and not allowed_hosts:
+        return application
+    return KnownHostsOnly(application, allowed_hosts, is_loopback=is_loopback)
+
+
+def _calls_first(rpc: ASGIApp, others: ASGIApp) -> ASGIApp:
+    """Answer calls before routes are looked at and middleware is entered, which takes as long as a small call."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        is_call = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _RPC_PATHS
+        await (rpc if is_call else others)(scope, receive, send)
+
+    return application
 
 
 async def _live(_: Request) -> Response:

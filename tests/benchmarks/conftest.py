@@ -66,11 +66,13 @@ def compare(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Times, float],
 
 
 @pytest.fixture
-def figure(capsys: pytest.CaptureFixture[str]) -> Callable[[str, float, str, float | None], None]:
-    """Print a figure with its unit, and what it is to be at most."""
+def figure(capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
+    """Print a figure with its unit, and what it is to be at most, or at least."""
 
-    def show(name: str, value: float, unit: str, bar: float | None = None) -> None:
+    def show(name: str, value: float, unit: str, bar: float | None = None, *, at_least: float | None = None) -> None:
         goal = "" if bar is None else f"   (to reach: at most {bar:g}, {_reached(value <= bar)})"
+        if at_least is not None:
+            goal = f"   (to reach: at least {at_least:g}, {_reached(value >= at_least)})"
         with capsys.disabled():
             print(f"\n{name}: {value:.3f} {unit}{goal}")
 

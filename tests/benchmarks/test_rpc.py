@@ -133,12 +133,17 @@ def is_open(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.parametrize(("method", "params"), [("list_runners", []), ("get_runner_status", ["bench"])])
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [("list_runners", []), ("get_runner_status", ["bench"]), ("get_runner_status", ["stopped"])],
+)
 def test_calls_per_second(
     service: Service, bare: Callable[[bytes], int], figure: Callable[..., None], method: str, params: list[str]
 ) -> None:
     uvloop = pytest.importorskip("uvloop")
-    service.add("bench")
+    for id in ("bench", "stopped"):
+        service.add(id)
+    service.rpc.call("stop_runner", ["stopped"])
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
     answer = httpx.post(service.url, content=body, headers={"Content-Type": "application/json"}).content
     floor_port = bare(answer)
@@ -150,3 +155,32 @@ def test_calls_per_second(
     figure(f"{method}, {CONNECTIONS} connections", median(ours), "calls/s")
     figure("a bare application", median(floor), "calls/s")
     figure("it is faster by a factor of", median(floor) / median(ours), "", 2)
+
+
+def _queue(payload: str) -> dict[str, object]:
+    params = {"runner": "queue", "job": {"payload": payload}}
+    return {"jsonrpc": "2.0", "id": 1, "method": "queue_job_to_runner", "params": params}
+
+
+def _queue_many(count: int) -> dict[str, object]:
+    params = {"runner": "queue", "jobs": [{"payload": "x"}] * count}
+    return {"jsonrpc": "2.0", "id": 1, "method": "queue_jobs_to_runner", "params": params}
+
+
+@pytest.mark.parametrize(
+    ("name", "request_", "jobs", "goal"),
+    [
+        ("queue_job_to_runner of 4 kB", _queue("x" * 4096), 1, 3_000),
+        ("batches of 100 times queue_job_to_runner", [_queue("x")] * 100, 100, 15_000),
+        ("queue_jobs_to_runner of 100", _queue_many(100), 100, 15_000),
+    ],
+)
+def test_jobs_queued_per_second(
+    service: Service, figure: Callable[..., None], name: str, request_: object, jobs: int, goal: int
+) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    service.rpc.call("add_runner", {"id": "queue", "command": ["/bin/true"]})
+    body = json.dumps(request_).encode()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        rates = [jobs * runner.run(rate(service.port, body)) for _ in range(ROUNDS)]
+    figure(f"{name}, {CONNECTIONS} connections", median(rates), "jobs/s", at_least=goal)

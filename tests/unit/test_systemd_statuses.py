@@ -140,6 +140,34 @@ async def test_a_unit_that_was_released_is_not_known_any_more(bus: FakeBus, mana
     assert await manager.statuses([UNIT.name], pattern="a*") == [UnitStatus(UNIT.name)]
 
 
+async def test_a_unit_that_is_not_loaded_is_looked_for_once_until_something_is_told_of_it(bus: FakeBus) -> None:
+    async with SystemdManager(address=bus.address) as manager:
+        bus.answers["ListUnitsByPatterns"] = lambda call: [fake.reply(call, "a(ssssssouso)", [])]
+        for _ in range(2):
+            assert await manager.statuses([UNIT.name], pattern="a*") == [UnitStatus(UNIT.name)]
+        assert bus.members().count("ListUnitsByPatterns") == 1
+        bus.send(changed(43))
+        await main_pid(manager)
+        assert bus.members().count("ListUnitsByPatterns") == 2
+
+
+async def test_a_unit_that_comes_to_life_while_it_is_looked_for_is_looked_for_again(bus: FakeBus) -> None:
+    async with SystemdManager(address=bus.address) as manager:
+        bus.answers["ListUnitsByPatterns"] = lambda call: [fake.reply(call, "a(ssssssouso)", []), changed(43)]
+        await manager.statuses([UNIT.name], pattern="a*")
+        await manager.statuses([UNIT.name], pattern="a*")
+        assert bus.members().count("ListUnitsByPatterns") == 2
+
+
+async def test_more_statuses_than_can_be_kept_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hero_supervisor.systemd.status_cache.MAX_KEPT", 2)
+    cache = StatusCache()
+    for path in "abcd":
+        with cache.reading([path]) as kept:
+            kept[path] = UnitStatus(path)
+    assert [cache.get(path) is not None for path in "abcd"] == [False, False, False, True]
+
+
 async def test_exact_status_is_always_read(bus: FakeBus, manager: SystemdManager) -> None:
     becomes(bus, 43)  # and no signal tells
     assert (await manager.status(UNIT.name)).main_pid == 43
