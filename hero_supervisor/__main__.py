@@ -21,6 +21,8 @@ from .settings import DEFAULT_CONFIG_PATH, ENV_PREFIX, Settings, load_settings, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .web import TlsFiles
+
 #: Not flags: secrets would be visible in the process list, runners are tables.
 _FILE_ONLY: Final = ("admin_secrets", "user_secrets", "register_secrets", "runners")
 _EPILOG: Final = f"""\
@@ -63,12 +65,28 @@ def _serve(load: Callable[[], Settings]) -> None:
         ) from exc
 
     async def serve() -> None:
-        supervisor = await SupervisorBuilder.from_settings(settings).build()
-        address, port = settings.bind_address, settings.port
-        await SupervisorApp(supervisor, bind_address=address, port=port, reload=lambda: load().runners).start()
+        app = SupervisorApp(
+            await SupervisorBuilder.from_settings(settings).build(),
+            bind_address=settings.bind_address,
+            port=settings.port,
+            socket_path=settings.api_socket,
+            tls=_tls_files(settings),
+            allowed_hosts=settings.allowed_hosts,
+            cors_origins=settings.cors_origins,
+            reload=lambda: load().runners,
+        )
+        await app.start()
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve())
+
+
+def _tls_files(settings: Settings) -> TlsFiles | None:
+    from .web import TlsFiles
+
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
@@ -101,6 +119,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _metavar(name: str) -> str:
+    if name == "insecure_tcp":
+        return "true|false"
     return name.rpartition("_")[2].upper()
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from . import schema
 from .errors import InvalidSettings
 from .exits import ExitWatcher
-from .journal import JournalSource
+from .journal import AuditJournal, JournalSource
 from .settings import Manager, Settings, faults_in
 from .state import StateDirectory
 from .supervisor import Supervisor
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .definition.sandbox import Sandbox
-    from .ports import ExitSource, LogSource, ProcessManager
+    from .ports import AuditLog, ExitSource, LogSource, ProcessManager
     from .runner import Runner
+    from .scope import Scope
 
 
 class SupervisorBuilder:
@@ -38,6 +39,7 @@ class SupervisorBuilder:
         self._processes: ProcessManager | None = None
         self._logs: LogSource | None = None
         self._exits: ExitSource | None = None
+        self._audit: AuditLog | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -74,6 +76,10 @@ class SupervisorBuilder:
         """Set the secrets that allow job operations and adding runners."""
         return self._with(register_secrets=secrets)
 
+    def anonymous_scope(self, scope: Scope) -> Self:
+        """Set what callers may do who show no secret."""
+        return self._with(anonymous_scope=scope)
+
     def default_sandbox(self, sandbox: Sandbox) -> Self:
         """Shut runners in like this that name no sandbox."""
         return self._with(default_sandbox=sandbox)
@@ -108,6 +114,11 @@ class SupervisorBuilder:
         self._exits = exits
         return self
 
+    def audit_log(self, audit: AuditLog) -> Self:
+        """Keep here who did what, instead of in the journal."""
+        self._audit = audit
+        return self
+
     async def build(self) -> Supervisor:
         """Return the supervisor, not yet opened. It must be closed by whoever opens it.
 
@@ -131,8 +142,11 @@ class SupervisorBuilder:
             processes=processes,
             logs=self._logs or JournalSource(slice_name=site.slice, job_slice_name=site.job_slice, user=is_user),
             exits=exits,
+            audit=self._audit or AuditJournal(namespace=settings.namespace, user=is_user),
             manager=settings.manager,
             redis_url=settings.redis_url,
             secrets=settings.secrets,
+            anonymous_scope=settings.anonymous_scope,
+            audit_scope=settings.audit_scope,
             declared=settings.runners,
         )

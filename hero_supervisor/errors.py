@@ -13,11 +13,13 @@
     │  ├─ RunnerNotFound
     │  ├─ JobNotFound
     │  ├─ ScheduleNotFound
-    │  └─ OperationNotFound
+    │  ├─ OperationNotFound
+    │  └─ KeyNotFound
     ├─ Conflict
     │  ├─ RunnerExists
     │  ├─ JobExists
     │  ├─ UnitExists
+    │  ├─ KeyExists
     │  ├─ QueueFull
     │  ├─ HolderFenced
     │  └─ StateLocked
@@ -35,6 +37,8 @@
     ├─ RedisTooOld
     ├─ SystemdRefused
     └─ PermissionDenied
+       └─ WrongSecret
+          └─ TooManyTries
 
 A class names the condition. ``kind`` is its stable word on the wire: clients branch on it, never on text.
 Messages are lower case, begin with "cannot" and name the thing and the cause; ``hint`` is the next step.
@@ -154,6 +158,12 @@ class OperationNotFound(NotFound):
     kind = "operation-not-found"
 
 
+class KeyNotFound(NotFound):
+    """No key has this id or name."""
+
+    kind = "key-not-found"
+
+
 class Conflict(HeroError):
     """The operation does not fit the present state."""
 
@@ -176,6 +186,12 @@ class UnitExists(Conflict):
     """A systemd unit of this name is loaded and running already."""
 
     kind = "unit-exists"
+
+
+class KeyExists(Conflict):
+    """A key of this name exists already."""
+
+    kind = "key-exists"
 
 
 class QueueFull(Conflict):
@@ -278,3 +294,15 @@ class PermissionDenied(HeroError):
     """The caller may not do this."""
 
     kind = "permission-denied"
+
+
+class WrongSecret(PermissionDenied):
+    """The caller showed a secret that is not known here, or has expired."""
+
+    kind = "wrong-secret"
+
+
+class TooManyTries(WrongSecret):
+    """Too many wrong secrets came from there lately."""
+
+    kind = "too-many-tries"

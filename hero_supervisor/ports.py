@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from .access_records import AuditEntry, AuditNote, AuditQuery
     from .log_query import LogQuery
     from .records import ExitReason, ExitRecord, LogRecord
     from .unit import Capabilities, Property, TransientUnit, UnitEnd, UnitStatus
@@ -135,3 +136,16 @@ class ExitSource(Protocol):
 
     async def exits(self, runner: str, *, instance: int | None, limit: int) -> list[ExitRecord]:
         """Return the ended runs of a runner, newest first."""
+
+
+class AuditLog(Protocol):
+    """Keeps who did what."""
+
+    async def write(self, note: AuditNote) -> None:
+        """Write an entry; must not raise."""
+
+    async def read(self, query: AuditQuery) -> list[AuditEntry]:
+        """Return entries, oldest first: the newest ones, or the ones after a cursor."""
+
+    async def close(self) -> None:
+        """End."""

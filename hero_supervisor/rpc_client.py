@@ -1,4 +1,4 @@
-"""Calls the service's JSON-RPC methods over HTTP, one at a time and blocking; what ``herosup`` talks through.
+"""Calls the service's JSON-RPC methods over HTTP or its unix socket, one at a time; ``herosup`` talks through this.
 
 It needs the standard library only, because a command line program is started for every word it completes.
 What arrives is not trusted: whoever listens on the address may send too much, too slowly, or something else entirely.
@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import socket
+import ssl
 import time
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from .errors import Fault, HeroError, InvalidInput
 
 DEFAULT_URL: Final = "http://127.0.0.1:3030"
+#: The system's service; a user's is in the directory of this name in ``$XDG_RUNTIME_DIR``.
+LOCAL_SOCKET: Final = Path("/run/hero-supervisor/api.sock")
 DEFAULT_TIMEOUT_S: Final = 60.0
 #: Most bytes of one answer; logs and results are limited far below this by the service.
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
+_PORTS: Final = {"http": 80, "https": 443}
 _CHUNK_BYTES: Final = 64 * 1024
 
 #: Kinds of the errors that JSON-RPC itself defines, for answers without ``data``. Source: JSON-RPC 2.0, section 5.1.
@@ -56,7 +63,8 @@ class RpcClient:
     """Calls methods of one service.
 
     Args:
-        url: ``http://host[:port][/path]``; port 80 when none is given, as everywhere with HTTP.
+        url: ``http://host[:port][/path]``, ``https://…``, or ``unix:///path/of/socket``. Ports are 80 and 443 when
+            none is given, as everywhere.
         token: Sent as ``Authorization: Bearer``; nothing is sent when it is empty.
         timeout_s: Longest time for connecting, and again for the answer; more than 0.
 
@@ -99,7 +107,7 @@ class RpcClient:
         return answer["result"]
 
     def _post(self, body: bytes, timeout_s: float) -> tuple[int, bytes]:
-        connection = HTTPConnection(self._address.host, self._address.port, timeout=timeout_s)
+        connection = self._address.connection(timeout_s)
         try:
             _send(connection, self._address.path, body, self._headers)
             with connection.getresponse() as response:
@@ -108,7 +116,7 @@ class RpcClient:
             self._fail(f"no answer within {timeout_s:g} s", hint="allow more with --timeout SECONDS", cause=exc)
         # UnicodeError: a host name that cannot be encoded, such as one with an empty label.
         except (OSError, HTTPException, UnicodeError) as exc:
-            self._fail(_text_of(exc), hint="start it with `systemctl start hero-supervisor`", cause=exc)
+            self._fail(_text_of(exc), hint=_hint_for(exc), cause=exc)
         finally:
             connection.close()
 
@@ -156,10 +164,57 @@ class _Address(NamedTuple):
     host: str
     port: int
     path: str
+    scheme: str = "http"
+    #: Path of a unix socket; '' when it is TCP.
+    socket_path: str = ""
+
+    def connection(self, timeout_s: float) -> HTTPConnection:
+        """Return a connection, not yet made."""
+        if self.socket_path:
+            return _UnixConnection(self.socket_path, timeout=timeout_s)
+        if self.scheme == "https":
+            return HTTPSConnection(self.host, self.port, timeout=timeout_s, context=ssl.create_default_context())
+        return HTTPConnection(self.host, self.port, timeout=timeout_s)
 
     def __str__(self) -> str:
+        if self.socket_path:
+            return f"unix://{self.socket_path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}{self.path}"
+        return f"{self.scheme}://{host}:{self.port}{self.path}"
+
+
+class _UnixConnection(HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, *, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def default_url() -> str:
+    """Return where a service of this machine can be reached, best with all rights: its unix socket, or else TCP.
+
+    Root looks for the system's service first, others for their own.
+    """
+    own = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent") / LOCAL_SOCKET.relative_to("/run")
+    candidates = [LOCAL_SOCKET, own] if os.geteuid() == 0 else [own, LOCAL_SOCKET]
+    return next((f"unix://{path}" for path in candidates if _can_connect(path)), DEFAULT_URL)
+
+
+def _can_connect(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
 
 
 def _address_in(url: str) -> _Address:
@@ -170,12 +225,21 @@ def _address_in(url: str) -> _Address:
         host, port = parts.hostname, parts.port
     except ValueError as exc:
         raise _invalid("url", str(exc)) from exc
-    if parts.scheme != "http" or not host:
-        raise _invalid("url", "must begin with http:// and a host")
+    if parts.scheme == "unix":
+        return _unix_address(parts)
+    if parts.scheme not in _PORTS or not host:
+        raise _invalid("url", "must begin with http:// or https:// and a host, or with unix:///")
     # A password would be shown in every message that names the URL; a query has no meaning here.
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise _invalid("url", "must have neither user, query nor fragment")
-    return _Address(host, 80 if port is None else port, parts.path or "/")
+    return _Address(host, _PORTS[parts.scheme] if port is None else port, parts.path or "/", parts.scheme)
+
+
+def _unix_address(parts: SplitResult) -> _Address:
+    path = unquote(parts.path)
+    if parts.netloc or parts.query or parts.fragment or not path.startswith("/"):
+        raise _invalid("url", "must be unix:/// and the absolute path of a socket, and nothing more")
+    return _Address("localhost", 0, "/", socket_path=path)
 
 
 def _authorization(token: str | None) -> dict[str, str]:
@@ -198,6 +262,14 @@ def _send(connection: HTTPConnection, path: str, body: bytes, headers: dict[str,
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _hint_for(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "name the file of its authority: SSL_CERT_FILE=/path/of/ca.pem"
+    if isinstance(error, PermissionError):
+        return "only root and the group hero-supervisor may use the socket; use the address with a key: --url, --token"
+    return "start it with `systemctl start hero-supervisor`"
 
 
 def _text_of(error: Exception) -> str:

@@ -20,6 +20,7 @@ from . import schema
 from .definition.sandbox import Sandbox
 from .errors import Fault, InvalidInput, InvalidSettings
 from .runner import Runner, runners_from
+from .scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +35,12 @@ ENV_PREFIX: Final = "HERO_SUPERVISOR_"
 #: No dash: in the name of a slice it would mean nesting, and stopping one namespace would stop another.
 Namespace = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,30}$(?!\n)")]
 Secret = Annotated[str, Meta(min_length=1, max_length=512)]
+#: As browsers send it: no path, no wildcard.
+Origin = Annotated[str, Meta(pattern=r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$(?!\n)", max_length=256)]
+HostName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$(?!\n)", max_length=253)]
+
+#: Where the system's service has its socket; a user's is in the directory of this name in ``$XDG_RUNTIME_DIR``.
+RUNTIME_DIRECTORY: Final = Path("/run/hero-supervisor")
 
 
 class Manager(StrEnum):
@@ -51,7 +58,7 @@ class Manager(StrEnum):
 
 
 class Secrets(msgspec.Struct, frozen=True, kw_only=True):
-    """The original's three lists of shared secrets. With none at all, no call needs one."""
+    """The original's three lists of shared secrets."""
 
     admin: tuple[str, ...] = ()
     user: tuple[str, ...] = ()
@@ -94,6 +101,36 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     register_secrets: Annotated[
         tuple[Secret, ...], Meta(description="Secrets that allow job operations and adding runners.")
     ] = ()
+    anonymous_scope: Annotated[
+        Scope,
+        Meta(description="What callers over TCP may do who show no secret: none, read, user, register or admin."),
+    ] = Scope.READ
+    audit_scope: Annotated[
+        Scope,
+        Meta(description="Lowest scope whose methods are in the audit log: user (all changes), register or admin."),
+    ] = Scope.USER
+    socket_path: Annotated[
+        str | None,
+        Meta(
+            description="Unix socket to listen on, where root, this user and the group hero-supervisor may do all; "
+            "'' for none. Default: api.sock in /run/hero-supervisor, or in hero-supervisor in $XDG_RUNTIME_DIR for a "
+            "user manager; api-NAMESPACE.sock when the namespace is not hero."
+        ),
+    ] = None
+    tls_cert: Annotated[str | None, Meta(description="Certificate for TLS over TCP, and its chain; a PEM file.")] = None
+    tls_key: Annotated[str | None, Meta(description="Private key of that certificate, a PEM file.")] = None
+    tls_client_ca: Annotated[
+        str | None, Meta(description="Only callers over TCP with a certificate that these sign are let in; a PEM file.")
+    ] = None
+    insecure_tcp: Annotated[
+        bool, Meta(description="Whether to listen without TLS where other machines can connect: true or false.")
+    ] = False
+    cors_origins: Annotated[
+        tuple[Origin, ...], Meta(description="Web pages that may call, by origin like https://ops.example.org.")
+    ] = ()
+    allowed_hosts: Annotated[
+        tuple[HostName, ...], Meta(description="Names of this service besides localhost, as calls have them in Host.")
+    ] = ()
     default_sandbox: Annotated[
         Sandbox, Meta(description="Sandbox of runners that name none: strict, default or trusted.")
     ] = Sandbox.DEFAULT
@@ -115,6 +152,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return Path("/var/lib/hero-supervisor")
         base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
         return Path(base) / "hero-supervisor"
+
+    @property
+    def api_socket(self) -> Path | None:
+        """The unix socket, with its default worked out; ``None`` when there is to be none."""
+        if self.socket_path is not None:
+            return Path(self.socket_path) if self.socket_path else None
+        name = "api.sock" if self.namespace == "hero" else f"api-{self.namespace}.sock"
+        directory = _runtime_directory(self.manager)
+        return directory / name if directory else None
+
+
+def _runtime_directory(manager: Manager) -> Path | None:
+    # That of our unit, when it has RuntimeDirectory=. Source: systemd.exec(5).
+    if own := os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
+        return Path(own)
+    if manager is Manager.SYSTEM:
+        return RUNTIME_DIRECTORY
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(base) / RUNTIME_DIRECTORY.name if base else None
 
 
 def load_settings(
@@ -141,7 +197,10 @@ def faults_in(settings: Settings) -> Iterable[Fault]:
     yield from _address_faults(settings)
     if settings.state_dir is not None and not settings.state_dir.startswith("/"):
         yield Fault("state_dir", "must be an absolute path")
-    for name in ("redis_url", "bus_address", "state_dir"):
+    if Scope.READ.includes(settings.audit_scope):
+        yield Fault("audit_scope", "must be user, register or admin")
+    yield from _file_faults(settings)
+    for name in ("redis_url", "bus_address", "state_dir", "socket_path"):
         value = getattr(settings, name) or ""
         if any(ord(char) < 32 for char in value):
             yield Fault(name, "must not contain control characters")
@@ -156,8 +215,23 @@ def _address_faults(settings: Settings) -> Iterable[Fault]:
     except ValueError:
         yield Fault("bind_address", f"must be an IP address, not {settings.bind_address!r}")
         return
-    if not is_loopback and not settings.secrets:
-        yield Fault("bind_address", "is reachable from other machines, which needs admin_secrets to be set")
+    if is_loopback or settings.insecure_tcp:
+        return
+    if settings.tls_cert is None:
+        text = "is reachable from other machines, which needs tls_cert and tls_key; or insecure_tcp, to do without TLS"
+        yield Fault("bind_address", text)
+    if not Scope.READ.includes(settings.anonymous_scope):
+        yield Fault("anonymous_scope", "must be none or read where other machines can connect; or set insecure_tcp")
+
+
+def _file_faults(settings: Settings) -> Iterable[Fault]:
+    if settings.socket_path and not settings.socket_path.startswith("/"):
+        yield Fault("socket_path", "must be an absolute path, or '' for none")
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        missing, other = ("tls_key", "tls_cert") if settings.tls_key is None else ("tls_cert", "tls_key")
+        yield Fault(missing, f"is needed as well when {other} is set")
+    if settings.tls_client_ca is not None and settings.tls_cert is None:
+        yield Fault("tls_client_ca", "needs tls_cert and tls_key")
 
 
 def _read_files(path: Path | None) -> dict[str, Any]:
@@ -197,10 +271,12 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, object]:
 
 def parse_text(name: str, text: str) -> object:
     """Return the value that a text from the environment or a flag stands for."""
-    if name.endswith("_secrets"):
+    if name.endswith("_secrets") or name in {"cors_origins", "allowed_hosts"}:
         return [part for part in text.split(",") if part]
     if name == "port" and text.isdecimal():
         return int(text)
+    if name == "insecure_tcp" and text in {"true", "false"}:
+        return text == "true"
     return text
 
 

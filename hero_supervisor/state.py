@@ -7,6 +7,7 @@
     node-id        tells this host from others that share its Redis
     runner.env     environment for every runner that other users may not read
     redis.conf     the password of the private Redis
+    keys.json      digests of callers' keys (``api_keys.py``)
     exits.jsonl    how the runs of the runners ended (``exits/store.py``)
     redis/         data of the private Redis
     jobs/          payloads and outputs of jobs that are units of their own (``jobs/unit_files.py``)
@@ -24,7 +25,7 @@ import re
 import secrets
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -32,9 +33,10 @@ from msgspec.structs import replace
 from .durable import replace_file
 from .errors import CorruptRecord, Fault, InvalidSettings, StateLocked, StateUnavailable
 from .runner import Runner
+from .together import to_the_end
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Mapping
 
 
 class Desired(StrEnum):
@@ -108,6 +110,11 @@ class StateDirectory:
     def exits_file(self) -> Path:
         """File for the exit records; ``exits.ExitWatcher`` owns it."""
         return self.path / "exits.jsonl"
+
+    @property
+    def keys_file(self) -> Path:
+        """File for the keys of callers; ``api_keys.KeyStore`` owns it."""
+        return self.path / "keys.json"
 
     @property
     def redis_path(self) -> Path:
@@ -217,7 +224,7 @@ class StateDirectory:
             content = _Content(runners=list(runners.values()), boot_id=boot_id())
             data = msgspec.json.format(msgspec.json.encode(content), indent=2)
             try:
-                await _to_the_end(asyncio.to_thread(replace_file, self.path / "runners.json", data))
+                await to_the_end(asyncio.to_thread(replace_file, self.path / "runners.json", data))
             except OSError as exc:
                 text = f"cannot write to the state directory {self.path}: {exc.strerror or exc}"
                 raise StateUnavailable(text, hint="is its disk full?") from exc
@@ -232,15 +239,6 @@ class StateDirectory:
 def boot_id() -> str:
     """Return the id of this boot of this host."""
     return _BOOT_ID_FILE.read_text().strip()
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for a thread, also when cancelled meanwhile: it goes on all the same, and must not meet the next one."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    finally:
-        await asyncio.wait([task])
 
 
 def _escape(value: str) -> str:

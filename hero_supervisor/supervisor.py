@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Self
 
+from .api_keys import KeyStore
 from .calendar import Calendar
 from .client import JobClient
 from .engine.bulk import BulkOperations
@@ -38,6 +39,7 @@ from .jobs.lists import list_of, lists_of
 from .jobs.rates import Rates
 from .jobs.scheduler import Scheduler
 from .jobs.units import UnitJobs
+from .operations.access import AccessOperations
 from .operations.declared import DeclaredOperations
 from .operations.exits import ExitOperations
 from .operations.health import HealthOperations
@@ -47,11 +49,12 @@ from .operations.logs import LogOperations
 from .operations.queues import QueueOperations
 from .operations.schedules import ScheduleOperations
 from .operations.stats import StatsOperations
-from .ports import ExitSource, LogSource, ProcessManager
+from .ports import AuditLog, ExitSource, LogSource, ProcessManager
 from .probing import Checker
 from .queue.keys import Keys
 from .records import ExitReason
 from .runner import JobProtocol, Runner
+from .scope import Scope
 from .settings import Manager, Secrets
 from .state import StateDirectory, boot_id
 from .unit import Site
@@ -72,6 +75,7 @@ class Supervisor(
     StatsOperations,
     ExitOperations,
     HealthOperations,
+    AccessOperations,
 ):
     """Keeps runners alive and queues their jobs. Made by ``SupervisorBuilder``; use it as ``async with``."""
 
@@ -83,12 +87,19 @@ class Supervisor(
         processes: ProcessManager,
         logs: LogSource,
         exits: ExitSource,
+        audit: AuditLog,
         manager: Manager,
         redis_url: str | None,
         secrets: Secrets,
+        anonymous_scope: Scope = Scope.READ,
+        audit_scope: Scope = Scope.USER,
         declared: Iterable[Runner] = (),
     ) -> None:
         self.secrets = secrets
+        self.anonymous_scope = anonymous_scope
+        self.audit_scope = audit_scope
+        self._keys = KeyStore(state.keys_file)
+        self._audit = audit
         self._site = site
         self._state = state
         self._processes = processes
@@ -156,6 +167,9 @@ class Supervisor(
             self._state.open()
             stack.callback(self._state.close)
             self._node_id = self._state.node_id()
+            self._keys.load()
+            stack.push_async_callback(self._keys.aclose)
+            stack.push_async_callback(self._audit.close)
             stack.push_async_callback(self._logs.close)
             self._registry.load()
             await self._processes.open()
@@ -205,6 +219,16 @@ class Supervisor(
             for warning in await client.preflight():
                 logger.warning("%s", warning)
             yield client
+
+    @property
+    def keys(self) -> KeyStore:
+        """The keys of callers; there are none before ``open``, unless they are loaded."""
+        return self._keys
+
+    @property
+    def audit(self) -> AuditLog:
+        """Where it is written down who did what."""
+        return self._audit
 
     @property
     def node_id(self) -> str:

@@ -8,9 +8,13 @@ import os
 import time
 import uuid
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from .errors import CommandNotExecutable, UnitExists
+import msgspec
+
+from .access_records import AuditEntry, AuditNote, AuditQuery
+from .errors import CommandNotExecutable, Fault, InvalidInput, UnitExists
 from .unit import Capabilities, Property, TransientUnit, UnitEnd, UnitStatus
 
 if TYPE_CHECKING:
@@ -267,6 +271,39 @@ class InMemoryExitSource:
         """Return records of a runner, newest first."""
         found = [each for each in self.records if each.runner == runner and instance in {None, each.instance}]
         return found[::-1][:limit]
+
+
+class InMemoryAuditLog:
+    """Keeps entries in ``entries``."""
+
+    def __init__(self) -> None:
+        #: All entries, oldest first.
+        self.entries: list[AuditEntry] = []
+
+    async def write(self, note: AuditNote) -> None:
+        """Keep an entry; its cursor is its number."""
+        now = datetime.now(UTC)
+        self.entries.append(AuditEntry(**msgspec.structs.asdict(note), cursor=str(len(self.entries)), at=now))
+
+    async def read(self, query: AuditQuery) -> list[AuditEntry]:
+        """Return entries, oldest first."""
+        cursors = [entry.cursor for entry in self.entries]
+        if query.after_cursor is not None and query.after_cursor not in cursors:
+            raise InvalidInput([Fault("after_cursor", "must be the cursor of an entry")])
+        begin = 0 if query.after_cursor is None else cursors.index(query.after_cursor) + 1
+        found = [entry for entry in self.entries[begin:] if _is_wanted(entry, query)]
+        return found[-query.limit :] if query.after_cursor is None else found[: query.limit]
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+def _is_wanted(entry: AuditEntry, query: AuditQuery) -> bool:
+    return (
+        (query.since is None or entry.at >= query.since)
+        and query.method in {None, entry.method}
+        and query.who in {None, entry.who}
+    )
 
 
 def _program_of(unit: TransientUnit) -> str:

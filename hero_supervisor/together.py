@@ -1,4 +1,4 @@
-"""``together``: coroutines side by side, none of which is left running when one fails."""
+"""``together``: coroutines side by side, none of which is left running when one fails; ``to_the_end``: a thread."""
 
 from __future__ import annotations
 
@@ -25,3 +25,12 @@ async def together(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         if isinstance(result, BaseException):
             raise result
     return [result for result in results if not isinstance(result, BaseException)]
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for a thread, also when cancelled meanwhile: it goes on all the same, and must not meet the next one."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    finally:
+        await asyncio.wait([task])

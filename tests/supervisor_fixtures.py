@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hero_supervisor.builder import SupervisorBuilder
-from hero_supervisor.testing import InMemoryExitSource, InMemoryLogSource, InMemoryProcessManager
+from hero_supervisor.scope import Scope
+from hero_supervisor.testing import InMemoryAuditLog, InMemoryExitSource, InMemoryLogSource, InMemoryProcessManager
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +39,7 @@ def build(
     def builder() -> SupervisorBuilder:
         builder = SupervisorBuilder().redis_url(redis_url).namespace(namespace).state_dir(tmp_path / "state")
         builder = builder.process_manager(processes).log_source(InMemoryLogSource())
-        return builder.exit_source(exits)
+        return builder.exit_source(exits).audit_log(InMemoryAuditLog()).anonymous_scope(Scope.ADMIN)
 
     return builder
 

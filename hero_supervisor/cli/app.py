@@ -9,9 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 from hero_supervisor.errors import HeroError
-from hero_supervisor.rpc_client import DEFAULT_TIMEOUT_S, DEFAULT_URL
+from hero_supervisor.rpc_client import DEFAULT_TIMEOUT_S
 
-from . import failure, job, operation, queue, runner, schedule, service, why
+from . import audit, failure, job, key, operation, queue, runner, schedule, service, why
 from .session import AsJson, Session, session_of
 
 
@@ -96,8 +96,14 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001 # typer passes it by po
 def options(
     ctx: typer.Context,
     *,
-    url: Annotated[str, typer.Option(envvar="HEROSUP_URL", help="Where the service is.")] = DEFAULT_URL,
-    token: Annotated[str | None, typer.Option(envvar="HEROSUP_TOKEN", help="Sent as bearer token.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="HEROSUP_URL",
+            help="Where the service is: unix:///PATH, http:// or https://. Its socket, or else http://127.0.0.1:3030.",
+        ),
+    ] = None,
+    token: Annotated[str | None, typer.Option(envvar="HEROSUP_TOKEN", help="Key or secret to show.")] = None,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, max=86_400, help="Longest wait for an answer.")
     ] = DEFAULT_TIMEOUT_S,
@@ -120,6 +126,8 @@ app.add_typer(job.app, name="job", no_args_is_help=True)
 app.add_typer(queue.app, name="queue", no_args_is_help=True)
 app.add_typer(queue.dead, name="dead", no_args_is_help=True)
 app.add_typer(schedule.app, name="schedule", no_args_is_help=True)
+app.add_typer(key.app, name="key", no_args_is_help=True)
+app.command()(audit.audit)
 app.command()(service.rpc)
 
 

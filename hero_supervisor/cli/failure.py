@@ -30,7 +30,10 @@ _CODES: Final = {
     "operation-not-found": 4,
     "schedule-not-found": 4,
     "service-unreachable": 5,
+    "key-not-found": 4,
     "permission-denied": 6,
+    "wrong-secret": 6,
+    "too-many-tries": 6,
     "job-not-ended": NOT_THERE_YET,
     "nothing-ended": NOT_THERE_YET,
     "timeout": 124,
@@ -43,7 +46,7 @@ Exit codes:
   1    the operation failed
   2    wrong usage or invalid input
   3    the runner is not running, the job or run has not ended
-  4    no such runner, job, schedule or operation
+  4    no such runner, job, schedule, operation or key
   5    the service cannot be reached
   6    denied
   124  not done in time

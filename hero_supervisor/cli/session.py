@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from hero_supervisor.errors import HeroError
-from hero_supervisor.rpc_client import DEFAULT_TIMEOUT_S, DEFAULT_URL, RpcClient
+from hero_supervisor.rpc_client import DEFAULT_TIMEOUT_S, RpcClient, default_url
 
 from .failure import UnexpectedAnswer
 
@@ -20,7 +20,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, 
 class Session:
     """The global options of one invocation."""
 
-    url: str = DEFAULT_URL
+    #: Where the service is; found when it is not given.
+    url: str | None = None
     token: str | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
     as_json: bool = False
@@ -28,7 +29,7 @@ class Session:
 
     def call(self, method: str, params: object = None, *, extra_s: float = 0) -> Any:
         """Call a method that may take ``extra_s`` seconds longer than others, and return its result."""
-        client = RpcClient(self.url, self.token, timeout_s=self.timeout_s + extra_s)
+        client = RpcClient(self.url or default_url(), self.token, timeout_s=self.timeout_s + extra_s)
         return client.call(method, params)
 
     def record(self, method: str, params: object = None, *, extra_s: float = 0) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def complete_runner(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the ids of runners that begin like this, for the shell."""
     # While completing, the callback that fills the session does not run; the options are parsed nevertheless.
     options = ctx.find_root().params
-    client = RpcClient(options.get("url") or DEFAULT_URL, options.get("token"), timeout_s=_COMPLETION_TIMEOUT_S)
+    client = RpcClient(options.get("url") or default_url(), options.get("token"), timeout_s=_COMPLETION_TIMEOUT_S)
     try:
         ids = client.call("list_runners")
     except HeroError:

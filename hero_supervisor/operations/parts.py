@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hero_supervisor.api_keys import KeyStore
     from hero_supervisor.calendar import Calendar
     from hero_supervisor.client import JobClient
     from hero_supervisor.engine.bulk import BulkOperations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from hero_supervisor.jobs.keeper import JobKeeper
     from hero_supervisor.jobs.rates import Rates
     from hero_supervisor.jobs.scheduler import Scheduler
-    from hero_supervisor.ports import ExitSource, LogSource, ProcessManager
+    from hero_supervisor.ports import AuditLog, ExitSource, LogSource, ProcessManager
     from hero_supervisor.runner import Runner
     from hero_supervisor.unit import Site
 
@@ -30,6 +31,8 @@ class Parts(ABC):
     _processes: ProcessManager
     _logs: LogSource
     _exits: ExitSource
+    _keys: KeyStore
+    _audit: AuditLog
     _registry: Registry
     _instances: Instances
     _reconciler: Reconciler

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
+
 from hero_supervisor.errors import HeroError
 from hero_supervisor.job import JobStatus
+from hero_supervisor.scope import Scope
 
 if TYPE_CHECKING:
+    from hero_supervisor.access_records import ApiKey, KeyCheck
     from hero_supervisor.job import Job, JobResult, JobSummary
     from hero_supervisor.supervisor import Supervisor
 
@@ -56,6 +60,24 @@ async def as_success(_: Supervisor, __: object) -> dict[str, bool]:
     return {"success": True}
 
 
+async def as_key(_: Supervisor, key: ApiKey) -> dict[str, object]:
+    """Return a key with the original's word for its scope."""
+    return {**msgspec.to_builtins(key), "scope": _ORIGINALS_SCOPES.get(key.scope, key.scope)}
+
+
+async def as_keys(supervisor: Supervisor, keys: list[ApiKey]) -> list[dict[str, object]]:
+    """Return keys with the original's words for their scopes."""
+    return [await as_key(supervisor, key) for key in keys]
+
+
+async def as_verified(_: Supervisor, check: KeyCheck) -> dict[str, object]:
+    """Say whether a key is good, as the original does."""
+    scope = None if check.scope is None else _ORIGINALS_SCOPES.get(check.scope, check.scope)
+    return {"valid": check.is_valid, "name": check.name or "", "scope": scope or ""}
+
+
+_ORIGINALS_SCOPES: Final = {Scope.REGISTER: "registrar"}
+
 ALIASES: Final = (
     # The original since 2025-08-27.
     Alias("jobs.create", "create_job"),
@@ -66,6 +88,11 @@ ALIASES: Final = (
     Alias("job.result", "get_job_result", as_outcome),
     Alias("job.stop", "cancel_job"),
     Alias("job.delete", "delete_job"),
+    # Since 2025-10-28.
+    Alias("auth.verify", "verify_key", as_verified),
+    Alias("auth.create_key", "create_key", as_key),
+    Alias("auth.list_keys", "list_keys", as_keys),
+    Alias("auth.remove_key", "remove_key", as_key),
     # Its predecessor baobab, and its successor horus.
     Alias("start_job", "queue_job", as_success),
     Alias("stop_job", "cancel_job", as_success),

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from inspect import BoundArguments, Signature
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,8 +28,10 @@ from oslash.either import Left
 from hero_supervisor.errors import HeroError, InvalidInput
 
 from . import codes, params
-from .access import authorise, scope_with
+from .access import Access, authorise, scope_with
 from .aliases import ALIASES
+from .audit import Trail
+from .caller import Caller, Peer
 from .envelope import Envelope, Malformed, Unparsable, requests_in
 from .methods import METHODS, Method
 from .openrpc import DISCOVER, discovery
@@ -45,13 +49,16 @@ BATCH_CONCURRENCY: Final = 25
 
 Response = dict[str, Any]
 Handler = Callable[["_Request"], Awaitable[Result]]
+_Work = Callable[["_Request"], Awaitable[object]]
 
 
 class _Request(msgspec.Struct):
-    """What a handler gets: the raw params, and the secret of the transport."""
+    """What a handler gets: the raw params, and the caller as the transport tells it; then what it makes of them."""
 
     params: object
-    secret: str | None
+    caller: Caller
+    #: ``None`` as long as the params could not be read.
+    arguments: dict[str, Any] | None = None
 
 
 class _Ours(Signature):
@@ -65,34 +72,39 @@ class _Ours(Signature):
 class Dispatcher:
     """Answers JSON-RPC requests by calling a supervisor."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, access: Access | None = None) -> None:
+        """Args: what is called; and who may call it, which the supervisor's settings say when not given."""
+        self._access = access or Access.to(supervisor)
         methods = {method.name: method for method in METHODS}
-        self._handlers = {name: _handler(supervisor, method) for name, method in methods.items()}
+        make = partial(_handler, supervisor, self._access, Trail(supervisor.audit, supervisor.audit_scope))
+        self._handlers: dict[str, Handler] = {name: make(method) for name, method in methods.items()}
         for alias in ALIASES:
-            self._handlers[alias.name] = _handler(supervisor, methods[alias.method], shape=alias.shape)
+            self._handlers[alias.name] = make(methods[alias.method], shape=alias.shape)
         self._handlers[DISCOVER] = _discover
 
-    async def answer(self, body: bytes, *, secret: str | None = None) -> bytes | None:
+    async def answer(self, body: bytes, *, caller: Caller | None = None) -> bytes | None:
         """Answer the body of a request.
 
         Args:
             body: A request or a batch, as JSON in UTF-8.
-            secret: What the transport says of the caller; a secret in the params is used when there is none.
+            caller: What the transport says of the caller; a secret in the params counts when that has shown none.
+                Nobody knows who it is when not given.
 
         Returns:
             The response or batch of responses as JSON; ``None`` when only notifications were sent.
         """
+        caller = caller or self._access.caller(Peer())
         try:
             request = requests_in(body)
         except Unparsable as exc:
             return _encode(_error(None, codes.PARSE_ERROR, f"cannot parse the request: {exc}"))
         if isinstance(request, list):
-            responses = await self._batch(request, secret)
+            responses = await self._batch(request, caller)
             return _encode(responses) if responses else None
-        response = await self._one(request, secret)
+        response = await self._one(request, caller)
         return None if response is None else _encode(response)
 
-    async def _batch(self, requests: list[Envelope | Malformed], secret: str | None) -> list[Response] | Response:
+    async def _batch(self, requests: list[Envelope | Malformed], caller: Caller) -> list[Response] | Response:
         if not requests:
             return _error(None, codes.INVALID_REQUEST, "cannot answer an empty batch")
         if len(requests) > MAX_BATCH:
@@ -102,15 +114,15 @@ class Dispatcher:
 
         async def work() -> None:
             for number, request in left:
-                responses[number] = await self._one(request, secret)
+                responses[number] = await self._one(request, caller)
 
         await asyncio.gather(*(work() for _ in range(BATCH_CONCURRENCY)))
         return [response for response in responses if response is not None]
 
-    async def _one(self, request: Envelope | Malformed, secret: str | None) -> Response | None:
+    async def _one(self, request: Envelope | Malformed, caller: Caller) -> Response | None:
         if isinstance(request, Malformed):
             return _error(request.id, codes.INVALID_REQUEST, f"cannot read the request: {request.fault}")
-        arguments = [_Request(request.params, secret)]
+        arguments = [_Request(request.params, caller)]
         _, result = await dispatch_request(self._handlers, NOCONTEXT, Request(request.method, arguments, request.id))
         if request.id is UNSET:
             return None
@@ -119,19 +131,15 @@ class Dispatcher:
         return {"jsonrpc": "2.0", "result": result._value.result, "id": request.id}  # noqa: SLF001
 
 
-def _handler(supervisor: Supervisor, method: Method, *, shape: Shape | None = None) -> Handler:
-    call = getattr(supervisor, method.name)
-    parameters = params.parameters_of(call)
+def _handler(
+    supervisor: Supervisor, access: Access, trail: Trail, method: Method, *, shape: Shape | None = None
+) -> Handler:
+    carry_out = _carrying_out(supervisor, access, method, shape)
+    work = _audited(carry_out, trail, method.name) if trail.has(method) else carry_out
 
     async def handle(request: _Request) -> Result:
         try:
-            asked = params.read(request.params, parameters)
-            secret = request.secret or asked.secret
-            authorise(supervisor.secrets, secret, method.scope, method.name)
-            arguments = params.bind(asked.arguments, parameters)
-            authorise(supervisor.secrets, secret, scope_with(method.scope, arguments.values()), method.name)
-            result = await call(**arguments)
-            return Success(result if shape is None else await shape(supervisor, result))
+            return Success(await work(request))
         except InvalidInput as exc:
             raise JsonRpcError(codes.INVALID_PARAMS, exc.message, exc.data()) from exc
         except HeroError as exc:
@@ -147,9 +155,58 @@ def _handler(supervisor: Supervisor, method: Method, *, shape: Shape | None = No
     return handle
 
 
+def _carrying_out(supervisor: Supervisor, access: Access, method: Method, shape: Shape | None) -> _Work:
+    """Return what does the work of a method for those who may have it done."""
+    call = getattr(supervisor, method.name)
+    parameters = params.parameters_of(call)
+
+    async def carry_out(request: _Request) -> object:
+        asked = params.read(request.params, parameters)
+        request.arguments = asked.arguments
+        if asked.secret is not None:
+            request.caller = access.with_secret(request.caller, asked.secret)
+        caller = request.caller
+        authorise(caller, method.scope, method.name)
+        arguments = request.arguments = params.bind(asked.arguments, parameters)
+        needed = scope_with(method.scope, arguments.values())
+        if needed is not method.scope:
+            authorise(caller, needed, method.name)
+        result = await call(**arguments)
+        access.look_at(result, caller.peer)
+        return result if shape is None else await shape(supervisor, result)
+
+    return carry_out
+
+
+def _audited(carry_out: _Work, trail: Trail, method: str) -> _Work:
+    """Return work that is written down when it has ended, if it could be read what was asked."""
+
+    async def note(request: _Request, began_s: float, error: Exception | None = None) -> None:
+        if request.arguments is not None:
+            took_s = time.monotonic() - began_s
+            await trail.done(method, request.caller, request.arguments, took_s=took_s, error=error)
+
+    async def work(request: _Request) -> object:
+        began_s = time.monotonic()
+        try:
+            result = await carry_out(request)
+        except Exception as exc:
+            await note(request, began_s, exc)
+            raise
+        await note(request, began_s)
+        return result
+
+    return work
+
+
 async def _discover(request: _Request) -> Result:  # it takes no params, and minds none
     document = await asyncio.to_thread(discovery)  # the first time it takes a while
     return Success(msgspec.Raw(document.body))
+
+
+def refusal(error: HeroError) -> bytes:
+    """Return the answer to a caller whose request is not read, because of who it is."""
+    return _encode(_error(None, codes.code_of(error), error.message, error.data()))
 
 
 def _failure(id: object, method: str, error: Any) -> Response:

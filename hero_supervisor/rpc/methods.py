@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from .access import Scope
+from hero_supervisor.scope import Scope
 
 
 class Method(NamedTuple):
@@ -89,4 +89,10 @@ METHODS: Final = (
     Method("get_schedule", Scope.READ),
     Method("list_schedules", Scope.READ),
     Method("remove_schedule", Scope.USER, is_idempotent=False),
+    Method("create_key", Scope.ADMIN, is_idempotent=False),
+    Method("list_keys", Scope.ADMIN),
+    Method("remove_key", Scope.ADMIN, is_idempotent=False),
+    # Whoever has a key may ask what it is good for.
+    Method("verify_key", Scope.NONE),
+    Method("get_audit_log", Scope.ADMIN),
 )

@@ -33,7 +33,7 @@ OPENRPC: Final = "1.3.2"
 DISCOVER: Final = "rpc.discover"
 _SCHEMAS: Final = "#/components/schemas/{name}"
 #: What any method may answer: its arguments are checked, and its caller may lack the scope.
-_ALWAYS: Final = (errors.InvalidInput, errors.PermissionDenied)
+_ALWAYS: Final = (errors.InvalidInput, errors.PermissionDenied, errors.WrongSecret, errors.TooManyTries)
 _INTERNAL: Final = "InternalError"
 
 

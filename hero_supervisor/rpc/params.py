@@ -23,6 +23,7 @@ import msgspec
 from hero_supervisor import schema
 from hero_supervisor.errors import Fault, InvalidInput
 from hero_supervisor.job import Job, JobId
+from hero_supervisor.operations.access import KeyRef
 from hero_supervisor.operations.declared import Definitions
 from hero_supervisor.operations.fleet import OperationId
 from hero_supervisor.operations.jobs import Jobs, jobs_from
@@ -39,6 +40,7 @@ _ALIASES: Final[tuple[tuple[object, tuple[str, ...]], ...]] = (
     (JobId, ("id", "job")),
     (OperationId, ("id", "operation")),
     (Runner, ("config", "definition")),
+    (KeyRef, ("id", "name", "key_id")),
 )
 #: Types whose values are read by code of their own, which reports every fault.
 _READERS: Final[dict[object, Callable[[object], object]]] = {

@@ -2,5 +2,6 @@
 
 from .application import http_app
 from .rpc_endpoint import MAX_BODY_BYTES
+from .tls import TlsFiles
 
-__all__ = ["MAX_BODY_BYTES", "http_app"]
+__all__ = ["MAX_BODY_BYTES", "TlsFiles", "http_app"]

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from hero_supervisor.rpc import Dispatcher, discovery
+from hero_supervisor.rpc import Access, Dispatcher, discovery
 
-from .hosts import LocalHostsOnly
+from .hosts import KnownHostsOnly
 from .rpc_endpoint import RpcEndpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -24,7 +27,14 @@ if TYPE_CHECKING:
 _RPC_PATHS: Final = ("/", "/rpc")
 
 
-def http_app(supervisor: Supervisor, *, is_loopback: bool) -> ASGIApp:
+def http_app(
+    supervisor: Supervisor,
+    *,
+    is_loopback: bool,
+    access: Access | None = None,
+    allowed_hosts: Sequence[str] = (),
+    cors_origins: Sequence[str] = (),
+) -> ASGIApp:
     """Return the ASGI application: JSON-RPC by POST at ``/`` and ``/rpc``, its description at ``/openrpc.json``.
 
     ``/healthz`` answers as long as the service does; ``/readyz`` says whether systemd and Redis do, by 200 or 503.
@@ -32,6 +42,9 @@ def http_app(supervisor: Supervisor, *, is_loopback: bool) -> ASGIApp:
     Args:
         supervisor: Answers the calls.
         is_loopback: Whether only this machine can connect. Then only its own names are accepted in ``Host``.
+        access: Who may call; as the supervisor is set up when not given.
+        allowed_hosts: Further names that are accepted in ``Host``.
+        cors_origins: Origins whose pages may call.
     """
 
     async def ready(_: Request) -> Response:
@@ -39,12 +52,19 @@ def http_app(supervisor: Supervisor, *, is_loopback: bool) -> ASGIApp:
         status = 200 if health.is_ready else 503
         return Response(msgspec.json.encode(health), status_code=status, media_type="application/json")
 
-    rpc = RpcEndpoint(Dispatcher(supervisor))
+    access = access or Access.to(supervisor)
+    rpc = RpcEndpoint(Dispatcher(supervisor, access), access)
     posts = [Route(path, rpc, methods=["POST"]) for path in _RPC_PATHS]
     looks = {"/openrpc.json": _describe, "/healthz": _live, "/readyz": ready}
     gets = [Route(path, endpoint, methods=["GET"]) for path, endpoint in looks.items()]
     application = _calls_first(rpc, Starlette(routes=[*posts, *gets]))
-    return LocalHostsOnly(application) if is_loopback else application
+    if cors_origins:
+        # Credentials are keys in a header that a page sets itself: no cookies.
+        headers = ["Authorization", "Content-Type"]
+        application = CORSMiddleware(application, cors_origins, allow_methods=["GET", "POST"], allow_headers=headers)
+    if not is_loopback and not allowed_hosts:
+        return application
+    return KnownHostsOnly(application, allowed_hosts, is_loopback=is_loopback)
 
 
 def _calls_first(rpc: ASGIApp, others: ASGIApp) -> ASGIApp:

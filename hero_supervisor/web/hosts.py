@@ -1,7 +1,9 @@
-"""Whom a service answers that only this machine can reach: those who call it by a name of this machine.
+"""Which names a service answers to: where only this machine can connect, its own, and those of the settings.
 
 A web page may have a name of its own that it lets resolve to 127.0.0.1 (DNS rebinding): then a browser lets it read our
-answers, for to the browser we are that page's own server. The ``Host`` header has the name.
+answers, for to the browser we are that page's own server. The ``Host`` header has the name. Where other machines can
+connect, all names are good unless the settings have some; an address is always good, for it cannot be made to mislead.
+No browser connects to a unix socket.
 """
 
 from __future__ import annotations
@@ -13,32 +15,56 @@ from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse
 
+from .peers import peer_in
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class LocalHostsOnly:
-    """Refuses requests that name another host than this machine."""
+class KnownHostsOnly:
+    """Refuses requests that name another host than this one."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Args: what answers the others."""
+    def __init__(self, app: ASGIApp, names: Iterable[str] = (), *, is_loopback: bool = True) -> None:
+        """Prepare.
+
+        Args:
+            app: Answers the others.
+            names: Names of this service, besides ``localhost``.
+            is_loopback: Whether of addresses only those of this machine are good.
+        """
         self._app = app
+        self._names = frozenset(name.lower() for name in names)
+        self._is_loopback = is_loopback
+        self._is_known = lru_cache(maxsize=16)(self._looks_known)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         host = next((value for name, value in scope.get("headers", ()) if name == b"host"), b"localhost")
-        if is_local(host):
+        if self._is_known(host) or scope["type"] == "lifespan" or peer_in(scope).is_local:
             await self._app(scope, receive, send)
-        else:
-            text = f"cannot serve host {host[:80].decode(errors='replace')!r}: only localhost is served\n"
-            await PlainTextResponse(text, status_code=403)(scope, receive, send)
+            return
+        known = ", ".join(["localhost", *sorted(self._names)])
+        text = f"cannot serve host {host[:80].decode(errors='replace')!r}: served are {known}; see allowed_hosts\n"
+        await PlainTextResponse(text, status_code=403)(scope, receive, send)
+
+    def _looks_known(self, host: bytes) -> bool:
+        name = _name_in(host)
+        return name == "localhost" or name in self._names or _is_address(name, is_loopback=self._is_loopback)
 
 
-@lru_cache(maxsize=16)
-def is_local(host: bytes) -> bool:
-    """Whether a ``Host`` header names this machine, by ``localhost`` or an address."""
+def _name_in(host: bytes) -> str:
+    """Return the name or address in a ``Host`` header, in lower case; '' when it has none."""
     try:
-        name = urlsplit(b"//" + host).hostname
-        return name == b"localhost" or ipaddress.ip_address((name or b"").decode()).is_loopback
+        return (urlsplit(b"//" + host).hostname or b"").decode()
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str, *, is_loopback: bool) -> bool:
+    try:
+        address = ipaddress.ip_address(name)
     except ValueError:
         return False
+    return address.is_loopback or not is_loopback

@@ -5,12 +5,17 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
+
+from hero_supervisor.errors import TooManyTries, WrongSecret
+from hero_supervisor.rpc import refusal
+
+from .peers import peer_in
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from hero_supervisor.rpc import Dispatcher
+    from hero_supervisor.rpc import Access, Dispatcher
 
 #: Largest request body. A payload of 1 MiB may take six times as much when JSON escapes every character.
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
@@ -22,17 +27,23 @@ _JSON_HEADER: Final = (b"content-type", b"application/json")
 class RpcEndpoint:
     """Answers what is sent by POST."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        """Args: what answers the calls."""
+    def __init__(self, dispatcher: Dispatcher, access: Access) -> None:
+        """Args: what answers the calls, and tells who callers are."""
         self._dispatcher = dispatcher
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         headers = dict(scope["headers"])
         # Asking for JSON makes a browser ask us first, so a foreign web page cannot send us calls.
         if not _is_json(headers.get(b"content-type", b"")):
-            refusal = PlainTextResponse("cannot read this content type: send application/json\n", status_code=415)
-            await refusal(scope, receive, send)
+            unread = PlainTextResponse("cannot read this content type: send application/json\n", status_code=415)
+            await unread(scope, receive, send)
+            return
+        try:
+            caller = self._access.caller(peer_in(scope), bearer(headers.get(b"authorization")))
+        except WrongSecret as exc:
+            await refused(exc)(scope, receive, send)
             return
         try:
             body = await _body_of(receive, int(headers.get(b"content-length", b"0")))
@@ -42,7 +53,7 @@ class RpcEndpoint:
             return
         if body is None:
             return
-        answer = await self._dispatcher.answer(body, secret=_bearer(headers.get(b"authorization")))
+        answer = await self._dispatcher.answer(body, caller=caller)
         status, content = (204, []) if answer is None else (200, [_JSON_HEADER, _length(answer)])
         await send({"type": "http.response.start", "status": status, "headers": content})
         await send({"type": "http.response.body", "body": answer or b""})
@@ -77,7 +88,17 @@ def _is_json(content_type: bytes) -> bool:
     return content_type.partition(b";")[0].strip().lower() in _TYPES
 
 
-def _bearer(header: bytes | None) -> str | None:
+def refused(error: WrongSecret) -> Response:
+    """Return the answer to a wrong secret in the header, as HTTP has it: 401, or 429 after too many of them."""
+    if isinstance(error, TooManyTries):
+        status, extra = 429, {"Retry-After": str(error.facts["retry_after_s"])}
+    else:
+        status, extra = 401, {"WWW-Authenticate": "Bearer"}
+    return Response(refusal(error), status_code=status, headers=extra, media_type="application/json")
+
+
+def bearer(header: bytes | None) -> str | None:
+    """Return the secret in an ``Authorization`` header, if that has one."""
     if header is None:
         return None
     scheme, _, token = header.decode(errors="replace").partition(" ")

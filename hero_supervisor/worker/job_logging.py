@@ -7,8 +7,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
+from hero_supervisor.journald import JOURNAL_SOCKET, JournalSocket, encode
+
 from .context import current_job
-from .journal_log import JOURNAL_SOCKET, JournalSocket, encode
 from .output import MAX_LINE_BYTES
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ import time
 from signal import SIGTERM
 from typing import TYPE_CHECKING, Final
 
+from hero_supervisor.journald import encode
 from hero_supervisor.queue.claims import FINISHED
 
 from .execute import Script, execute
 from .interruption import Interruption, JobFailed, Released, SoftTimeout
-from .journal_log import PRIORITY_INFO, JobLog, encode
+from .journal_log import PRIORITY_INFO, JobLog
 from .outcome import outcome_of_script
 from .surroundings import environment_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -43,10 +44,12 @@ def test_a_client_gets_on_with_the_service(service: Service, client: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_program_in_the_documentation_prints_the_output_of_its_job(service: Service) -> None:
-    (program,) = programs("javascript", service.url)
+def test_the_program_in_the_documentation_prints_the_output_of_its_job(stopped_service: Service) -> None:
+    stopped_service.start_as_it_comes()
+    environ = {**os.environ, "HEROSUP_TOKEN": stopped_service.key()}
+    (program,) = programs("javascript", stopped_service.url)
     command = ["node", "--input-type=module", "--eval", program]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=FOLDER)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=FOLDER, env=environ)
     assert (done.stdout, done.stderr, done.returncode) == ("42\n", "", 0)
 
 

@@ -53,10 +53,17 @@ class Service:
             sock.bind(("127.0.0.1", 0))
             self.port = sock.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        runtime = Path("/run" if IS_ROOT else os.environ["XDG_RUNTIME_DIR"])
+        #: Where everything is allowed to whoever runs the tests.
+        self.socket = runtime / f"hero-supervisor/api-{self.namespace}.sock"
         self.rpc = RpcClient(self.url, timeout_s=60)
 
     def start(self, *flags: str) -> None:
-        """Start the service and wait until systemd calls it ready."""
+        """Start a service where all may do everything, and wait until systemd calls it ready."""
+        self.start_as_it_comes("--anonymous-scope", "admin", *flags)
+
+    def start_as_it_comes(self, *flags: str) -> None:
+        """Start the service without any setting of access."""
         own = ("--namespace", self.namespace, "--port", str(self.port), "--state-dir", str(self.state_dir))
         command = ["systemd-run", *SCOPE, "--quiet", "--collect", f"--unit={self.unit}", "--service-type=notify"]
         properties = ["--property=WatchdogSec=10", "--property=TimeoutStartSec=40", "--setenv=HERO_LOG=info"]
@@ -91,6 +98,11 @@ class Service:
         self.rpc.call("add_runner", {"id": id, **definition})
         return dict(self.rpc.call("start_runner", {"runner": id}))
 
+    def key(self, scope: str = "admin") -> str:
+        """Make a key and return it."""
+        made = RpcClient(f"unix://{self.socket}").call("create_key", {"name": secrets.token_hex(4), "scope": scope})
+        return str(made["key"])
+
     def herosup(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run the command-line program against this service."""
         command = [str(BIN / "herosup"), "--url", self.url, *arguments]
@@ -103,6 +115,7 @@ class Service:
         systemctl("reset-failed", f"{self.namespace}-*", is_checked=False)
         left = systemctl("list-units", "--all", "--plain", "--no-legend", f"{self.namespace}-*.service")
         forget_state(self.namespace)
+        self.socket.unlink(missing_ok=True)  # of a service that was killed
         assert not left, f"units left behind: {left}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -21,8 +22,10 @@ pytestmark = pytest.mark.timeout(60)
     [("bash", 0, ["bash", "-euc"]), ("python", 0, [sys.executable, "-c"]), ("python", 1, [sys.executable, "-c"])],
 )
 def test_a_program_prints_the_output_of_its_job(
-    service: Service, language: str, number: int, command: list[str]
+    stopped_service: Service, language: str, number: int, command: list[str]
 ) -> None:
-    program = programs(language, service.url)[number]
-    done = subprocess.run([*command, program], capture_output=True, text=True, timeout=50, check=False)
+    stopped_service.start_as_it_comes()
+    environ = {**os.environ, "HEROSUP_TOKEN": stopped_service.key()}
+    program = programs(language, stopped_service.url)[number]
+    done = subprocess.run([*command, program], capture_output=True, text=True, timeout=50, check=False, env=environ)
     assert (done.stdout.strip(), done.stderr, done.returncode) == ("42", "", 0)

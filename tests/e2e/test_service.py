@@ -362,7 +362,7 @@ def test_everything_of_a_runner_dies_with_it(service: Service) -> None:
 def test_secrets_close_what_they_should(stopped_service: Service, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text('admin_secrets = ["root"]\nuser_secrets = ["joe"]\n')
-    stopped_service.start("--config", str(config))
+    stopped_service.start_as_it_comes("--config", str(config))
     assert stopped_service.rpc.call("list_runners") == []
     assert _error(stopped_service, "stop_all", None).code == -32030
     assert RpcClient(stopped_service.url, token="root").call("stop_all") == []

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[2]
 UNIT = "hero-supervisor.service"
+SOCKET = "unix:///run/hero-supervisor/api.sock"
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -61,18 +62,32 @@ def port() -> Iterator[int]:
 
 
 def test_the_hardened_service_supervises_runs_jobs_and_reads_the_journal(port: int) -> None:
-    call = RpcClient(f"http://127.0.0.1:{port}").call
+    call = RpcClient(SOCKET).call
     call("add_runner", {"id": "sh", "executor": "shell"})
     assert call("start_runner", ["sh"])["status"] == "running"
     result = call("queue_and_wait", {"runner": "sh", "job": {"payload": "echo from the shipped unit"}})
     assert result["result"] == "from the shipped unit\n"
     job_id = result["job_id"]
     eventually(lambda: call("get_runner_logs", {"runner": "sh", "job_id": job_id}))
+    eventually(lambda: [each["result"] for each in call("get_audit_log", {"method": "start_runner"})] == ["ok"])
     assert systemctl("show", "--value", "--property=StatusText", UNIT) == f"listening on 127.0.0.1 port {port}"
 
 
+def test_the_hardened_service_gives_its_socket_to_its_group(port: int) -> None:
+    _ = port
+    socket = Path(SOCKET.removeprefix("unix://"))
+    assert socket.group() == "root"
+    subprocess.run(["groupadd", "--system", "hero-supervisor"], check=True, timeout=20)
+    try:
+        systemctl("restart", UNIT)
+        assert (socket.group(), socket.stat().st_mode & 0o777) == ("hero-supervisor", 0o660)
+        assert socket.parent.stat().st_mode & 0o777 == 0o755
+    finally:
+        subprocess.run(["groupdel", "hero-supervisor"], check=True, timeout=20)
+
+
 def test_the_watchdog_ends_a_service_that_hangs_and_runners_run_on(port: int) -> None:
-    call = RpcClient(f"http://127.0.0.1:{port}").call
+    call = RpcClient(SOCKET).call
     call("add_runner", {"id": "a", "command": ["/bin/sleep", "infinity"]})
     before = call("start_runner", ["a"])
     pid = int(systemctl("show", "--value", "--property=MainPID", UNIT))
@@ -93,7 +108,7 @@ def test_a_user_without_rights_has_all_of_it_on_the_user_manager(tmp_path_factor
     service = [str(BIN / "hero-supervisor"), "--port", str(port)]
     done = subprocess.run([*run, *service], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    call = RpcClient(f"http://127.0.0.1:{port}").call
+    call = RpcClient(f"unix:///run/user/{uid}/hero-supervisor/api.sock").call
     try:
         call("add_runner", {"id": "py", "executor": "python"})
         status = call("start_runner", ["py"])
@@ -103,6 +118,8 @@ def test_a_user_without_rights_has_all_of_it_on_the_user_manager(tmp_path_factor
         assert result["result"] == f"{uid}\n"
         eventually(lambda: call("get_runner_logs", {"runner": "py", "job_id": result["job_id"]}))
         assert call("stop_runner", ["py"])["status"] == "stopped"
+        # Root called; what was done is in the user's own journal.
+        eventually(lambda: [each["who"] for each in call("get_audit_log", {"method": "stop_runner"})] == ["uid 0"])
     finally:
         subprocess.run(["loginctl", "disable-linger", user], check=True, timeout=20)
         subprocess.run(["loginctl", "terminate-user", user], check=False, timeout=20)

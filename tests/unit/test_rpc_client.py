@@ -6,14 +6,16 @@ import json
 import socket
 import threading
 import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hero_supervisor import rpc_client
 from hero_supervisor.errors import InvalidInput
-from hero_supervisor.rpc_client import RpcClient, RpcError, ServiceUnreachable
+from hero_supervisor.rpc_client import RpcClient, RpcError, ServiceUnreachable, _hint_for, default_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -232,14 +234,58 @@ def test_ipv6_addresses_work() -> None:
 @pytest.mark.parametrize(
     ("url", "address"),
     [
-        ("http://[::1]:3030", ("::1", 3030, "/")),
-        ("http://host", ("host", 80, "/")),
-        ("http://host:3030/", ("host", 3030, "/")),
-        ("HTTP://Host:1/rpc", ("host", 1, "/rpc")),
+        ("http://[::1]:3030", ("::1", 3030, "/", "http", "")),
+        ("http://host", ("host", 80, "/", "http", "")),
+        ("http://host:3030/", ("host", 3030, "/", "http", "")),
+        ("HTTP://Host:1/rpc", ("host", 1, "/rpc", "http", "")),
+        ("https://host", ("host", 443, "/", "https", "")),
+        ("unix:///run/a.sock", ("localhost", 0, "/", "http", "/run/a.sock")),
+        ("unix:/run/a%20b", ("localhost", 0, "/", "http", "/run/a b")),
     ],
 )
-def test_a_url_is_read_as_host_port_and_path(url: str, address: tuple[str, int, str]) -> None:
-    assert RpcClient(url)._address == address
+def test_a_url_is_read_as_host_port_and_path(url: str, address: tuple[str, int, str, str, str]) -> None:
+    assert tuple(RpcClient(url)._address) == address
+
+
+def test_a_socket_that_may_not_be_used_says_who_may(tmp_path: Path) -> None:
+    path = tmp_path / "api.sock"
+    with pytest.raises(ServiceUnreachable, match=f"unix://{path}: no such file") as missing:
+        RpcClient(f"unix://{path}").call("x")
+    assert "systemctl start" in (missing.value.hint or "")
+    assert "group hero-supervisor" in _hint_for(PermissionError())
+
+
+@pytest.mark.parametrize("is_root", [True, False])
+def test_a_service_of_this_machine_is_found_by_its_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_root: bool
+) -> None:
+    system, own = tmp_path / "api.sock", tmp_path / "own/hero-supervisor/api.sock"
+    own.parent.mkdir(parents=True)
+    monkeypatch.setattr(rpc_client, "LOCAL_SOCKET", _Placed(system))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "own"))
+    monkeypatch.setattr("os.geteuid", lambda: 0 if is_root else 7)
+    assert default_url() == "http://127.0.0.1:3030"
+    with listening_at(system):
+        assert default_url() == f"unix://{system}"
+        with listening_at(own):
+            assert default_url() == f"unix://{system if is_root else own}"
+    assert default_url() == "http://127.0.0.1:3030"  # stale sockets are there
+
+
+class _Placed(type(Path())):  # type: ignore[misc]  # the class of this platform
+    """Stands for a path in /run."""
+
+    def relative_to(self, *_: object) -> Path:
+        return Path("hero-supervisor/api.sock")
+
+
+@contextmanager
+def listening_at(path: Path) -> Iterator[None]:
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        sock.listen()
+        yield
 
 
 @pytest.mark.parametrize(
@@ -247,7 +293,11 @@ def test_a_url_is_read_as_host_port_and_path(url: str, address: tuple[str, int, 
     [
         "",
         "localhost:3030",
-        "https://host",
+        "ftp://host",
+        "unix:relative",
+        "unix://host/socket",
+        "unix:///socket?a=b",
+        "unix:///socket#a",
         "http://",
         "http://:3030",
         "http://host:x",

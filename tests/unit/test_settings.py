@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hero_supervisor.errors import InvalidSettings
 from hero_supervisor.runner import Executor
+from hero_supervisor.scope import Scope
 from hero_supervisor.settings import Manager, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -113,9 +114,83 @@ def test_an_unknown_variable_of_ours_is_named(config: Path) -> None:
     assert _faults(config, "", {"HERO_SUPERVISOR_PROT": "1"}) == ["HERO_SUPERVISOR_PROT"]
 
 
-def test_other_machines_may_be_let_in_when_there_are_secrets(config: Path) -> None:
-    config.write_text('bind_address = "0.0.0.0"\nadmin_secrets = ["x"]')
-    assert load_settings(config).bind_address == "0.0.0.0"  # noqa: S104  # nothing is bound here
+@pytest.mark.parametrize(
+    ("lines", "faulty"),
+    [
+        ("", {"bind_address"}),
+        ('admin_secrets = ["x"]', {"bind_address"}),
+        ('tls_cert = "/c"\ntls_key = "/k"', set()),
+        ("insecure_tcp = true", set()),
+        ('anonymous_scope = "none"\ntls_cert = "/c"\ntls_key = "/k"', set()),
+        ('anonymous_scope = "admin"\ntls_cert = "/c"\ntls_key = "/k"', {"anonymous_scope"}),
+        ('anonymous_scope = "user"', {"bind_address", "anonymous_scope"}),
+        ('anonymous_scope = "admin"\ninsecure_tcp = true', set()),
+    ],
+)
+def test_other_machines_are_let_in_with_tls_or_on_ones_own_head(config: Path, lines: str, faulty: set[str]) -> None:
+    config.write_text(f'bind_address = "0.0.0.0"\n{lines}')
+    assert _paths_at_fault(config) == faulty
+
+
+@pytest.mark.parametrize(
+    ("lines", "faulty"),
+    [
+        ('tls_cert = "/c"', {"tls_key"}),
+        ('tls_key = "/k"', {"tls_cert"}),
+        ('tls_client_ca = "/ca"', {"tls_client_ca"}),
+        ('socket_path = "here"', {"socket_path"}),
+        ('socket_path = ""', set()),
+        ('anonymous_scope = "root"', {"anonymous_scope"}),
+        ('audit_scope = "register"', set()),
+        ('audit_scope = "read"', {"audit_scope"}),
+        ('cors_origins = ["https://ops.example.org", "http://localhost:8080"]', set()),
+        ('cors_origins = ["*"]', {"cors_origins"}),
+        ('cors_origins = ["https://ops.example.org/"]', {"cors_origins"}),
+        ('allowed_hosts = ["ops.example.org"]', set()),
+        ('allowed_hosts = ["ops.example.org:3030"]', {"allowed_hosts"}),
+        ('insecure_tcp = "yes"', {"insecure_tcp"}),
+    ],
+)
+def test_settings_of_access_are_checked(config: Path, lines: str, faulty: set[str]) -> None:
+    config.write_text(lines)
+    assert {path.partition("[")[0] for path in _paths_at_fault(config)} == faulty
+
+
+def _paths_at_fault(config: Path) -> set[str]:
+    try:
+        load_settings(config)
+    except InvalidSettings as exc:
+        return {fault.path for fault in exc.faults}
+    return set()
+
+
+def test_settings_of_access_may_come_from_the_environment() -> None:
+    environ = {"INSECURE_TCP": "true", "ALLOWED_HOSTS": "a.example,b.example", "ANONYMOUS_SCOPE": "none"}
+    settings = load_settings(environ={f"HERO_SUPERVISOR_{name}": value for name, value in environ.items()})
+    assert (settings.insecure_tcp, settings.allowed_hosts) == (True, ("a.example", "b.example"))
+    assert settings.anonymous_scope is Scope.NONE
+
+
+@pytest.mark.parametrize(
+    ("fields", "environ", "path"),
+    [
+        ({}, {}, "/run/hero-supervisor/api.sock"),
+        ({"namespace": "other"}, {}, "/run/hero-supervisor/api-other.sock"),
+        ({"manager": Manager.USER}, {"XDG_RUNTIME_DIR": "/run/user/7"}, "/run/user/7/hero-supervisor/api.sock"),
+        ({"manager": Manager.USER}, {}, "None"),
+        ({}, {"RUNTIME_DIRECTORY": "/run/own:/run/other"}, "/run/own/api.sock"),
+        ({"socket_path": "/srv/api"}, {"RUNTIME_DIRECTORY": "/run/own"}, "/srv/api"),
+        ({"socket_path": ""}, {}, "None"),
+    ],
+)
+def test_the_socket_depends_on_manager_namespace_and_unit(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], environ: dict[str, str], path: str
+) -> None:
+    for name in ("XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert str(Settings(**{"manager": Manager.SYSTEM, **fields}).api_socket) == path
 
 
 def test_the_state_directory_depends_on_the_manager(monkeypatch: pytest.MonkeyPatch) -> None:

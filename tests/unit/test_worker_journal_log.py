@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hero_supervisor.worker.journal_log import JobLog, encode
+from hero_supervisor.journald import encode
+from hero_supervisor.worker.journal_log import JobLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(300)
 
 def call(method: str, params: Any = None) -> Any:
     """Call the installed service."""
-    return RpcClient(timeout_s=60).call(method, params)
+    return RpcClient("unix:///run/hero-supervisor/api.sock", timeout_s=60).call(method, params)
 
 
 def is_ready() -> bool:
