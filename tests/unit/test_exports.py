@@ -29,6 +29,11 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     [
         ("hero_supervisor", {"redis", "dbus_next", "dbus_fast", "msgspec", "starlette"}),
         ("hero_supervisor.cli.app", {"redis", "dbus_next", "dbus_fast", "starlette", "uvicorn", "jsonrpcserver"}),
+        ("hero_supervisor.rpc_client", {"redis", "dbus_next", "dbus_fast", "starlette", "typer", "msgspec", "asyncio"}),
+        (
+            "hero_supervisor.rpc_client.client",
+            {"redis", "dbus_next", "dbus_fast", "starlette", "typer", "jsonrpcserver"},
+        ),
         ("hero_supervisor.worker.__main__", {"dbus_next", "dbus_fast", "starlette", "uvicorn", "typer"}),
         ("hero_supervisor.builder", {"starlette", "uvicorn", "jsonrpcserver", "typer"}),
     ],

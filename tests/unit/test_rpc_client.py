@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hero_supervisor import rpc_client
 from hero_supervisor.errors import InvalidInput
 from hero_supervisor.rpc_client import RpcClient, RpcError, ServiceUnreachable
+from hero_supervisor.rpc_client.address import Address, address_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,11 +168,10 @@ def test_anything_but_a_fitting_answer_means_unreachable(server: Server, body: b
     assert caught.value.hint
 
 
-def test_an_answer_over_the_limit_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc_client, "MAX_ANSWER_BYTES", 1000)
+def test_an_answer_over_the_limit_is_refused(server: Server) -> None:
     server.answer(result="x" * 1000)
     with pytest.raises(ServiceUnreachable, match="longer than 1000 bytes"):
-        RpcClient(server.url).call("x")
+        RpcClient(server.url, max_answer_bytes=1000).call("x")
 
 
 def test_an_answer_that_trickles_in_runs_into_the_timeout(server: Server) -> None:
@@ -232,14 +231,17 @@ def test_ipv6_addresses_work() -> None:
 @pytest.mark.parametrize(
     ("url", "address"),
     [
-        ("http://[::1]:3030", ("::1", 3030, "/")),
-        ("http://host", ("host", 80, "/")),
-        ("http://host:3030/", ("host", 3030, "/")),
-        ("HTTP://Host:1/rpc", ("host", 1, "/rpc")),
+        ("http://[::1]:3030", Address("::1", 3030, "/")),
+        ("http://host", Address("host", 80, "/")),
+        ("http://host:3030/", Address("host", 3030, "/")),
+        ("HTTP://Host:1/rpc", Address("host", 1, "/rpc")),
+        ("https://host", Address("host", 443, "/", is_tls=True)),
+        ("unix:/run/x.sock", Address("", 0, "/", socket="/run/x.sock")),
+        ("unix:///run/x.sock", Address("", 0, "/", socket="/run/x.sock")),
     ],
 )
-def test_a_url_is_read_as_host_port_and_path(url: str, address: tuple[str, int, str]) -> None:
-    assert RpcClient(url)._address == address
+def test_a_url_is_read_in_its_parts(url: str, address: Address) -> None:
+    assert address_in(url) == address
 
 
 @pytest.mark.parametrize(
@@ -247,7 +249,10 @@ def test_a_url_is_read_as_host_port_and_path(url: str, address: tuple[str, int, 
     [
         "",
         "localhost:3030",
-        "https://host",
+        "ftp://host",
+        "unix:run/x.sock",
+        "unix://host/x.sock",
+        "unix:",
         "http://",
         "http://:3030",
         "http://host:x",

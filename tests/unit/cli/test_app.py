@@ -141,7 +141,7 @@ def test_the_exit_code_follows_the_kind(service: Service, kind: str, code: int) 
         ["job", "run", "sh", "payload", "--env", "=x"],
         ["rpc", "x", "novalue"],
         ["rpc", "x", "{broken"],
-        ["--url", "https://host", "status"],
+        ["--url", "ftp://host", "status"],
         ["--timeout", "-1", "status"],
     ],
 )
