@@ -44,6 +44,7 @@ from .operations.health import HealthOperations
 from .operations.job_views import JobViews
 from .operations.jobs import JobOperations
 from .operations.logs import LogOperations
+from .operations.measures import MeasureOperations
 from .operations.queues import QueueOperations
 from .operations.schedules import ScheduleOperations
 from .operations.stats import StatsOperations
@@ -72,6 +73,7 @@ class Supervisor(
     StatsOperations,
     ExitOperations,
     HealthOperations,
+    MeasureOperations,
 ):
     """Keeps runners alive and queues their jobs. Made by ``SupervisorBuilder``; use it as ``async with``."""
 

@@ -2,5 +2,6 @@
 
 from .dispatch import Dispatcher
 from .openrpc import discovery
+from .tally import Tally
 
-__all__ = ["Dispatcher", "discovery"]
+__all__ = ["Dispatcher", "Tally", "discovery"]

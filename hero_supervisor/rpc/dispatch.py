@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from inspect import Parameter as InspectParameter
@@ -29,6 +30,7 @@ from .access import authorise, scope_with
 from .aliases import ALIASES
 from .methods import METHODS, Method
 from .openrpc import DISCOVER, discovery
+from .tally import UNKNOWN, Tally
 
 if TYPE_CHECKING:
     from hero_supervisor.supervisor import Supervisor
@@ -61,6 +63,9 @@ class Dispatcher:
         for alias in ALIASES:
             self._handlers[alias.name] = _handler(supervisor, methods[alias.method], shape=alias.shape)
         self._handlers[DISCOVER] = _discover
+        #: What came, in numbers.
+        self.tally = Tally()
+        self._names = {name: name for name in (*methods, DISCOVER)} | {each.name: each.method for each in ALIASES}
 
     async def answer(self, body: bytes, *, secret: str | None = None) -> bytes | None:
         """Answer the body of a request.
@@ -102,13 +107,16 @@ class Dispatcher:
             return _error(id if _is_id(id) else None, codes.INVALID_REQUEST, f"cannot read the request: {fault}")
         assert isinstance(request, dict)  # noqa: S101  # _fault_in made sure
         arguments = [_Request(request.get("params"), secret)]
+        began = time.perf_counter()
         _, result = await dispatch_request(
             self._handlers, NOCONTEXT, Request(request["method"], arguments, request.get("id"))
         )
+        error = result._error if isinstance(result, Left) else None  # noqa: SLF001  # it has no accessor
+        self.tally.count(self._names.get(request["method"], UNKNOWN), error, time.perf_counter() - began)
         if "id" not in request:
             return None
-        if isinstance(result, Left):
-            return _failure(request["id"], request["method"], result._error)  # noqa: SLF001  # it has no accessor
+        if error is not None:
+            return _failure(request["id"], request["method"], error)
         return {"jsonrpc": "2.0", "result": result._value.result, "id": request["id"]}  # noqa: SLF001
 
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from hero_supervisor.rpc import Dispatcher, discovery
 
 from .hosts import LocalHostsOnly
+from .metrics_endpoint import MetricsEndpoint
 from .rpc_endpoint import RpcEndpoint
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
     """Return the ASGI application: JSON-RPC by POST at ``/`` and ``/rpc``, its description at ``/openrpc.json``.
 
-    ``/healthz`` answers as long as the service does; ``/readyz`` says whether systemd and Redis do, by 200 or 503.
+    ``/metrics`` has numbers for Prometheus. ``/healthz`` answers as long as the service does; ``/readyz`` says whether
+    systemd and Redis do, by 200 or 503.
 
     Args:
         supervisor: Answers the calls.
@@ -40,9 +42,11 @@ def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
         status = 200 if health.is_ready else 503
         return Response(msgspec.json.encode(health), status_code=status, media_type="application/json")
 
-    rpc = RpcEndpoint(Dispatcher(supervisor))
+    dispatcher = Dispatcher(supervisor)
+    rpc = RpcEndpoint(dispatcher)
+    metrics = MetricsEndpoint(supervisor, dispatcher.tally).answer
     posts = [Route(path, rpc, methods=["POST"]) for path in ("/", "/rpc")]
-    looks = {"/openrpc.json": _describe, "/healthz": _live, "/readyz": ready}
+    looks = {"/openrpc.json": _describe, "/healthz": _live, "/readyz": ready, "/metrics": metrics}
     gets = [Route(path, endpoint, methods=["GET"]) for path, endpoint in looks.items()]
     guards = [Middleware(LocalHostsOnly)] if is_loopback else []
     return Starlette(routes=[*posts, *gets], middleware=guards, max_body_size=MAX_BODY_BYTES)
