@@ -65,6 +65,10 @@ def _service(measures: Measures) -> Iterator[Metric]:
         yield _gauge(f"hero_{name}_call_seconds", f"How long a small call of {name} took at this scrape.", seconds)
     reconnects = "How often the connection to systemd was lost and made again."
     yield CounterMetricFamily("hero_systemd_reconnects", reconnects, value=measures.systemd_reconnects)
+    failures = CounterMetricFamily("hero_redis_failures", "Calls of Redis that failed, by kind.", labels=["kind"])
+    for kind, number in measures.redis_failures.items():
+        failures.add_metric([kind], number)
+    yield failures
     yield _gauge("hero_event_loop_lag_seconds", "How late the event loop was at this scrape.", measures.lag_s)
 
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from hero_supervisor.errors import HeroError
+from hero_supervisor.errors import HeroError, RedisUnavailable
 
 from .fleet import FleetOperations
 from .health import ANSWER_S
@@ -42,6 +42,8 @@ class Measures:
     systemd_s: float
     redis_s: float
     systemd_reconnects: int
+    #: How many calls of Redis failed since the start, by the kind of the error.
+    redis_failures: Mapping[str, int]
     #: Seconds by which the event loop was late.
     lag_s: float
 
@@ -67,8 +69,15 @@ class MeasureOperations(FleetOperations):
             systemd_s=systemd_s,
             redis_s=redis_s,
             systemd_reconnects=self._processes.reconnects,
+            redis_failures=self._redis_failures(),
             lag_s=lag_s,
         )
+
+    def _redis_failures(self) -> dict[str, int]:
+        try:
+            return dict(self._jobs.failures)
+        except RedisUnavailable:  # not connected yet
+            return {}
 
     async def _is_there(self) -> bool:
         await self._jobs.ping()

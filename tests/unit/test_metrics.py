@@ -12,6 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hero_supervisor import Runner
 from hero_supervisor.builder import SupervisorBuilder
+from hero_supervisor.client import JobClient
+from hero_supervisor.errors import RedisUnavailable
 from hero_supervisor.histogram import Histogram
 from hero_supervisor.metrics import render
 from hero_supervisor.operations.measures import Measures
@@ -50,7 +52,8 @@ def labels(**given: str) -> Labels:
 
 def measures(**given: Any) -> Measures:
     nothing: dict[str, Any] = {"statuses": None, "queues": None, "exits": {}, "systemd_s": 0.1, "redis_s": 0.2}
-    return Measures(**{**nothing, "systemd_reconnects": 2, "lag_s": 0.3, **given})
+    nothing |= {"systemd_reconnects": 2, "redis_failures": {"redis-unavailable": 4}, "lag_s": 0.3}
+    return Measures(**{**nothing, **given})
 
 
 def queue(*counts: object, sizes: tuple[int, ...] = (0, 0, 0, 0, 0), oldest: object = None) -> figures.QueueFigures:
@@ -61,6 +64,7 @@ def test_what_cannot_be_had_is_left_out_and_said() -> None:
     found = read(render(measures(), Tally()))
     assert found["hero_systemd_up"] == found["hero_redis_up"] == {labels(): 0}
     assert found["hero_systemd_reconnects_total"] == {labels(): 2}
+    assert found["hero_redis_failures_total"] == {labels(kind="redis-unavailable"): 4}
     assert found["hero_event_loop_lag_seconds"] == {labels(): 0.3}
     assert "hero_runners" not in found
     assert "hero_queue_jobs" not in found
@@ -118,6 +122,15 @@ def test_a_time_is_counted_by_the_first_bound_that_it_does_not_exceed(seconds: f
     histogram = Histogram((1.0, 5.0))
     histogram.observe(seconds)
     assert (histogram.counts, histogram.sum_s, histogram.total) == (counts, seconds, 1)
+
+
+async def test_failed_calls_of_redis_are_counted_by_kind() -> None:
+    client = JobClient("unix:///nowhere/redis.sock")
+    for _ in range(2):
+        with pytest.raises(RedisUnavailable):
+            await client.ping()
+    assert client.failures == {"redis-unavailable": 2}
+    await client.close()
 
 
 def test_every_metric_is_documented() -> None:
