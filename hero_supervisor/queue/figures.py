@@ -52,7 +52,8 @@ def counts_in(flat: list[bytes]) -> dict[str, int]:
 
 
 def _numbers(flat: list[bytes]) -> dict[bytes, int]:
-    return dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
+    # What anyone else has written there must not hide the rest.
+    return {name: int(value) for name, value in zip(flat[::2], flat[1::2], strict=True) if value.isdigit()}
 
 
 def _without_times(numbers: dict[bytes, int]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from hero_supervisor import Job
 from hero_supervisor.job import JobStatus
 from hero_supervisor.rpc_client import RpcClient
 from tests.e2e.conftest import eventually
-from tests.unit.test_metrics import Labels, labels, read
+from tests.metrics_reading import Labels, labels, read
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Service

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from hero_supervisor import Runner
 from hero_supervisor.builder import SupervisorBuilder
@@ -23,6 +22,7 @@ from hero_supervisor.records import ExitReason
 from hero_supervisor.rpc import Tally
 from hero_supervisor.testing import InMemoryExitSource, InMemoryLogSource, InMemoryProcessManager
 from hero_supervisor.web import http_app
+from tests.metrics_reading import Labels, labels, read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,24 +30,6 @@ if TYPE_CHECKING:
     from hero_supervisor.supervisor import Supervisor
 
 ROOT = Path(__file__).parents[2]
-Labels = frozenset[tuple[str, str]]
-
-
-def read(text: bytes) -> dict[str, dict[Labels, float]]:
-    """Return the samples of a text by name and labels."""
-    found: dict[str, dict[Labels, float]] = {}
-    for family in text_string_to_metric_families(text.decode()):
-        assert family.documentation, family.name
-        for sample in family.samples:
-            samples = found.setdefault(sample.name, {})
-            labels = frozenset(sample.labels.items())
-            assert labels not in samples, "a series stands there twice"
-            samples[labels] = sample.value
-    return found
-
-
-def labels(**given: str) -> Labels:
-    return frozenset(given.items())
 
 
 def measures(**given: Any) -> Measures:
@@ -88,6 +70,11 @@ def test_a_queue_is_told_with_its_places_counts_and_times() -> None:
     assert found["hero_job_run_seconds_count"] == {labels(runner="a"): 4}
     assert found["hero_job_run_seconds_sum"] == {labels(runner="a"): 1.5}
     assert "hero_job_wait_seconds_bucket" not in found
+
+
+def test_what_others_wrote_into_the_counts_hides_nothing() -> None:
+    found = read(render(measures(queues={"a": queue("finished", 3, "error", "many", "run:5", "-1")}), Tally()))
+    assert found["hero_jobs_ended_total"][labels(runner="a", outcome="finished")] == 3
 
 
 def test_ends_are_told_by_reason_and_restarts_apart() -> None:
