@@ -77,7 +77,15 @@ def _decoded(response: Response) -> Any:
         return json.loads(response.body, parse_constant=_refuse_constant)
     # RecursionError: brackets nested deeper than Python's stack.
     except (ValueError, RecursionError) as exc:
-        raise BadAnswer(f"it answered HTTP {response.status} without JSON") from exc
+        raise BadAnswer(f"it answered HTTP {response.status} {_said_in(response)}") from exc
+
+
+def _said_in(response: Response) -> str:
+    """Return what an answer without JSON says: why the service did not read the request, if it is ours."""
+    line = bytes(response.body[:200]).decode(errors="replace").partition("\n")[0]
+    if line.startswith("cannot ") and line.isprintable():
+        return f"({line})"
+    return "(the request is too long)" if response.status == 413 else "without JSON"
 
 
 def _checked(answer: object, status: int) -> dict[str, Any]:
