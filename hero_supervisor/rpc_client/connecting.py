@@ -61,10 +61,10 @@ class Target(NamedTuple):
         try:
             yield
         except BadAnswer as exc:
-            hint = "is this the supervisor's address? see --url"
+            hint = "is this the supervisor's address?"
             raise self._unreachable(str(exc), hint) from exc.__cause__ or exc
         except TimeoutError as exc:
-            hint = "allow more with --timeout SECONDS"
+            hint = "allow more with timeout_s, or --timeout SECONDS"
             raise self._unreachable(f"no answer within {timeout_s:g} s", hint) from exc
         except (ConnectionResetError, BrokenPipeError) as exc:
             text = str(exc) if isinstance(exc, ConnectionClosed) else _text_of(exc)

@@ -185,7 +185,7 @@ def test_a_server_that_says_nothing_runs_into_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ServiceUnreachable) as caught:
         RpcClient(f"http://127.0.0.1:{silent.getsockname()[1]}").call("x", timeout_s=0.1)
     assert "no answer within 0.1 s" in caught.value.message
-    assert caught.value.hint == "allow more with --timeout SECONDS"
+    assert caught.value.hint == "allow more with timeout_s, or --timeout SECONDS"
 
 
 def test_an_answer_that_is_not_http_means_unreachable() -> None:
