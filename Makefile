@@ -59,8 +59,9 @@ sandbox: ## a shell in a fresh throw-away machine, gone on exit
 install: ## make .venv with the project and the tools for working on it
 	@$(DEV)/setup dev
 
-docs: install ## make what is made from the code: docs/openrpc.json, docs/methods.md
+docs: install ## make what is made from the code: docs/openrpc.json, docs/methods.md, the methods of the clients
 	@.venv/bin/python $(DEV)/describe.py docs
+	@.venv/bin/python $(DEV)/client.py hero_supervisor/rpc_client
 
 lint: install ## all static checks
 	@$(DEV)/lint

@@ -27,7 +27,7 @@ from .queue.store import JobStore
 from .queue.watch import JobWatcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from .job import Job, JobResult, JobState, JobSummary
     from .queue.changes import OnChange
@@ -111,6 +111,11 @@ class JobClient:
             RedisUnavailable: It does not answer, is loading, a replica, out of memory, or cannot save.
         """
         await self._store.ping()
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """How many calls to Redis failed, by the kind of the error."""
+        return self._store.server.failures
 
     async def preflight(self) -> list[str]:
         """Return what may cost jobs in this Redis, as sentences for its operator.

@@ -6,10 +6,10 @@ are in ``testing.py``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from .access_records import AuditEntry, AuditNote, AuditQuery
     from .log_query import LogQuery
@@ -59,6 +59,10 @@ class ProcessManager(Protocol):
     @property
     def one_shots(self) -> OneShotUnits:
         """Units that run once."""
+
+    @property
+    def reconnects(self) -> int:
+        """How often the connection to the manager was lost and made again."""
 
     async def open(self) -> None:
         """Connect."""
@@ -119,6 +123,15 @@ class LogSource(Protocol):
         """End all that follow."""
 
 
+class ExitKind(NamedTuple):
+    """What ends of runs are counted by."""
+
+    runner: str
+    reason: ExitReason
+    #: Whether systemd was to start it again by itself.
+    will_restart: bool
+
+
 class ExitSource(Protocol):
     """Knows how the runs of runners ended."""
 
@@ -133,6 +146,10 @@ class ExitSource(Protocol):
 
     def cause(self, invocation_id: str) -> ExitReason | None:
         """Return why a run was about to be stopped; None when it was not, or by an operator."""
+
+    @property
+    def counts(self) -> Mapping[ExitKind, int]:
+        """How many ends were taken note of since this was opened, by kind."""
 
     async def exits(self, runner: str, *, instance: int | None, limit: int) -> list[ExitRecord]:
         """Return the ended runs of a runner, newest first."""

@@ -46,6 +46,7 @@ from .operations.health import HealthOperations
 from .operations.job_views import JobViews
 from .operations.jobs import JobOperations
 from .operations.logs import LogOperations
+from .operations.measures import MeasureOperations
 from .operations.queues import QueueOperations
 from .operations.schedules import ScheduleOperations
 from .operations.stats import StatsOperations
@@ -76,6 +77,7 @@ class Supervisor(
     ExitOperations,
     HealthOperations,
     AccessOperations,
+    MeasureOperations,
 ):
     """Keeps runners alive and queues their jobs. Made by ``SupervisorBuilder``; use it as ``async with``."""
 

@@ -7,6 +7,7 @@ import fnmatch
 import os
 import time
 import uuid
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from .log_query import LogQuery
-    from .ports import UnitWatcher
+    from .ports import ExitKind, UnitWatcher
     from .records import ExitReason, ExitRecord, LogRecord
 
 
@@ -93,6 +94,7 @@ class InMemoryProcessManager:
         self._watchers: list[UnitWatcher] = []
         #: Units that run once.
         self.one_shots = InMemoryOneShots(self._watchers)
+        self.reconnects = 0
 
     async def open(self) -> None:
         """Do nothing."""
@@ -251,6 +253,7 @@ class InMemoryExitSource:
         self.records: list[ExitRecord] = []
         #: Why runs were about to be stopped, by invocation id.
         self.expected: dict[str, ExitReason] = {}
+        self.counts: Counter[ExitKind] = Counter()
 
     async def open(self) -> None:
         """Do nothing."""

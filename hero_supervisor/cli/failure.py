@@ -59,12 +59,6 @@ class WrongUsage(HeroError):
     kind = "invalid-usage"
 
 
-class UnexpectedAnswer(HeroError):
-    """The service's result does not have the form its method promises."""
-
-    kind = "unexpected-answer"
-
-
 class SomeFailed(HeroError):
     """An operation on several runners failed for at least one of them."""
 

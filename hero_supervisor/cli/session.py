@@ -1,4 +1,8 @@
-"""What all commands share: where the service is, how the caller wants the answer, and calls with checked answers."""
+"""What all commands share: where the service is, how the caller wants the answer, and calls with checked answers.
+
+Answers are plain data, not the types of ``RpcClient``: those take longer to load than this program may take to start,
+and ``--json`` prints what the service answered, of whatever version it is (docs/adr/0016-client.md).
+"""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -6,9 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hero_supervisor.errors import HeroError
-from hero_supervisor.rpc_client import DEFAULT_TIMEOUT_S, RpcClient, default_url
-
-from .failure import UnexpectedAnswer
+from hero_supervisor.rpc_client import DEFAULT_TIMEOUT_S, RawClient, UnexpectedAnswer, default_url
 
 #: Completion must not hold up the shell.
 _COMPLETION_TIMEOUT_S = 1.0
@@ -26,11 +28,13 @@ class Session:
     timeout_s: float = DEFAULT_TIMEOUT_S
     as_json: bool = False
     debug: bool = False
+    #: Made when it is first needed; its connection stays open for the next call.
+    _client: RawClient | None = None
 
     def call(self, method: str, params: object = None, *, extra_s: float = 0) -> Any:
         """Call a method that may take ``extra_s`` seconds longer than others, and return its result."""
-        client = RpcClient(self.url or default_url(), self.token, timeout_s=self.timeout_s + extra_s)
-        return client.call(method, params)
+        client = self._client = self._client or RawClient(self.url or default_url(), self.token)
+        return client.call(method, params, timeout_s=self.timeout_s + extra_s)
 
     def record(self, method: str, params: object = None, *, extra_s: float = 0) -> dict[str, Any]:
         """Call a method that returns one object.
@@ -77,7 +81,8 @@ def complete_runner(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the ids of runners that begin like this, for the shell."""
     # While completing, the callback that fills the session does not run; the options are parsed nevertheless.
     options = ctx.find_root().params
-    client = RpcClient(options.get("url") or default_url(), options.get("token"), timeout_s=_COMPLETION_TIMEOUT_S)
+    url = options.get("url") or default_url()
+    client = RawClient(url, options.get("token"), timeout_s=_COMPLETION_TIMEOUT_S)
     try:
         ids = client.call("list_runners")
     except HeroError:

@@ -25,10 +25,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 from hero_supervisor.errors import HeroError, JournalUnavailable
+from hero_supervisor.ports import ExitKind
 from hero_supervisor.records import ExitReason, ExitRecord
 from hero_supervisor.together import together
 
@@ -92,6 +93,8 @@ class ExitWatcher:
         self._position: str | None = None
         self._has_caught_up = asyncio.Event()
         self._failures = 0
+        #: How many ends were recorded, by kind.
+        self.counts: Counter[ExitKind] = Counter()
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -265,6 +268,7 @@ class ExitWatcher:
         new = [record for record in records if self._store.get(record.invocation_id) is None]
         await self._store.add(records, position=self._folder.position)
         for record in new:
+            self.counts[ExitKind(record.runner, record.reason, record.will_restart)] += 1
             extra = {"runner": record.runner, "invocation_id": record.invocation_id}
             logger.info("runner %s ended: %s", record.runner, record.explanation, extra=extra)
 

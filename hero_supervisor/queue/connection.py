@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -64,6 +65,8 @@ class RedisServer:
     _sentinels: SentinelAddress | None = None
     #: Longest time of a call, from waiting for a free connection to its answer, in seconds.
     timeout_s: float = TIMEOUT_S
+    #: How many calls failed, by the kind of the error.
+    failures: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
 
     @classmethod
     def at(cls, url: str) -> Self:
@@ -131,7 +134,7 @@ class RedisServer:
                     yield
             except TimeoutError as exc:
                 text = f"cannot use Redis at {self.address}: no answer in {self.timeout_s + block_s:g} s"
-                raise RedisUnavailable(text, address=self.address) from exc
+                raise self._counted(RedisUnavailable(text, address=self.address)) from exc
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -147,7 +150,11 @@ class RedisServer:
         except redis_errors.DataError:
             raise  # our own fault: we sent what Redis has no form for
         except (redis_errors.RedisError, ConnectionError) as exc:
-            raise self._translate(exc) from exc
+            raise self._counted(self._translate(exc)) from exc
+
+    def _counted(self, error: HeroError) -> HeroError:
+        self.failures[error.kind] += 1
+        return error
 
     def _translate(self, exc: BaseException) -> HeroError:
         while isinstance(exc.__cause__, redis_errors.RedisError):

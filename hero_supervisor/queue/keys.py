@@ -44,7 +44,8 @@ A queue's own keys hold its runner in braces, so that Redis Cluster keeps them t
 ``wake``          list    at most one element: there is work for somebody who waits
 ``settings``      hash    what the queue allows: ``is_paused``, ``max_running``, ``rate``, ``burst``, …
 ``bucket``        hash    what is left of the rate: ``tokens``, ``at``
-``counts``        hash    what has happened since the beginning: ``queued``, ``finished``, ``recovered``, …
+``counts``        hash    what has happened since the beginning: ``queued``, ``finished``, ``recovered``, …; how
+                          long it took, ``wait:BOUND`` and ``run:BOUND``, and the sums ``wait:ms``, ``run:ms``
 ``last``          string  the place of the last job, so that none gets the same
 ``schedules``     hash    recurring schedules: id, and definition as JSON
 ``schedules-due`` zset    ids of those that have another run, scored by when it is due, in milliseconds

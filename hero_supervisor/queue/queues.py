@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from hero_supervisor.errors import Conflict, JobNotFound
 from hero_supervisor.records import QueueLimits, QueueStats
 
+from . import figures
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hero_supervisor.job import JobSummary
 
+    from .figures import QueueFigures
     from .store import JobStore
 
 #: Names of the settings in Redis, by those of ``QueueLimits``.
@@ -34,9 +39,18 @@ class Queues:
             limits=_limits(known),
             **dict(zip(_SIZES, sizes, strict=True)),
             oldest_s=None if oldest is None else (int(now) - int(oldest)) / 1000,
-            counts={name.decode(errors="replace"): int(value) for name, value in _pairs(counts).items()},
+            counts=figures.counts_in(counts),
             at=datetime.fromtimestamp(int(now) / 1000, UTC),
         )
+
+    async def figures(self, runners: Sequence[str]) -> dict[str, QueueFigures]:
+        """Return what is measured of queues, of many at once; those whose keys cannot be read are left out."""
+        found: dict[str, QueueFigures] = {}
+        for at in range(0, len(runners), figures.PER_CALL):
+            part = runners[at : at + figures.PER_CALL]
+            answers = await self._store.scripts.figures(part)
+            found |= {runner: figures.read(each) for runner, each in zip(part, answers, strict=True) if each}
+        return found
 
     async def pause(self, runner: str, *, is_paused: bool) -> None:
         """Let no more jobs be taken from a queue, or let them be taken again. Those that were taken go on."""

@@ -68,6 +68,11 @@ class Scripts:
         answer: list[int] = await self._run("stirring", [self._keys.queues], (msgspec.msgpack.encode(places),))
         return answer
 
+    async def figures(self, runners: Sequence[str]) -> list[Any]:
+        """Return the figures of queues, in order. Raises like ``run``."""
+        answer: list[Any] = await self._run("figures", [self._keys.queues], (msgspec.msgpack.encode(runners),))
+        return answer
+
     async def _run(self, name: str, keys: list[str], arguments: Iterable[Argument]) -> Any:
         now = to_text(datetime.now(UTC))
         luck = f"{random.random():.6f}"  # noqa: S311  # it spreads retries, it guards nothing

@@ -4,5 +4,6 @@ from .access import Access, authorise
 from .caller import Caller, Peer
 from .dispatch import Dispatcher, refusal
 from .openrpc import discovery
+from .tally import Tally
 
-__all__ = ["Access", "Caller", "Dispatcher", "Peer", "authorise", "discovery", "refusal"]
+__all__ = ["Access", "Caller", "Dispatcher", "Peer", "Tally", "authorise", "discovery", "refusal"]

@@ -35,6 +35,7 @@ from .caller import Caller, Peer
 from .envelope import Envelope, Malformed, Unparsable, requests_in
 from .methods import METHODS, Method
 from .openrpc import DISCOVER, discovery
+from .tally import UNKNOWN, Tally
 
 if TYPE_CHECKING:
     from hero_supervisor.supervisor import Supervisor
@@ -81,6 +82,9 @@ class Dispatcher:
         for alias in ALIASES:
             self._handlers[alias.name] = make(methods[alias.method], shape=alias.shape)
         self._handlers[DISCOVER] = _discover
+        #: What came, in numbers.
+        self.tally = Tally()
+        self._names = {name: name for name in (*methods, DISCOVER)} | {each.name: each.method for each in ALIASES}
 
     async def answer(self, body: bytes, *, caller: Caller | None = None) -> bytes | None:
         """Answer the body of a request.
@@ -123,11 +127,14 @@ class Dispatcher:
         if isinstance(request, Malformed):
             return _error(request.id, codes.INVALID_REQUEST, f"cannot read the request: {request.fault}")
         arguments = [_Request(request.params, caller)]
+        began = time.perf_counter()
         _, result = await dispatch_request(self._handlers, NOCONTEXT, Request(request.method, arguments, request.id))
+        error = result._error if isinstance(result, Left) else None  # noqa: SLF001  # it has no accessor
+        self.tally.count(self._names.get(request.method, UNKNOWN), error, time.perf_counter() - began)
         if request.id is UNSET:
             return None
-        if isinstance(result, Left):
-            return _failure(request.id, request.method, result._error)  # noqa: SLF001  # it has no accessor
+        if error is not None:
+            return _failure(request.id, request.method, error)
         return {"jsonrpc": "2.0", "result": result._value.result, "id": request.id}  # noqa: SLF001
 
 

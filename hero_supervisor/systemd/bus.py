@@ -142,6 +142,8 @@ class SystemdBus:
         self._manager: str | None = None
         self._manager_present = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        #: How often the connection was lost and made again.
+        self.reconnects = 0
 
     @property
     def connected(self) -> bool:
@@ -257,6 +259,7 @@ class SystemdBus:
             self._lose(loss)
             await lost.close()
             self._connection = await self._reconnect()
+            self.reconnects += 1
             self._listener.on_restored()
 
     def _lose(self, loss: SystemdUnavailable) -> None:

@@ -82,6 +82,11 @@ class SystemdManager:
         self._capabilities = Capabilities(is_user=user)
         self._watchers: list[UnitWatcher] = []
 
+    @property
+    def reconnects(self) -> int:
+        """How often the connection to the manager was lost and made again."""
+        return self._bus.reconnects
+
     async def __aenter__(self) -> Self:
         await self.open()
         return self

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from hero_supervisor.rpc import Access, Dispatcher, discovery
 
 from .hosts import KnownHostsOnly
+from .metrics_endpoint import MetricsEndpoint
 from .rpc_endpoint import RpcEndpoint
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def http_app(
 ) -> ASGIApp:
     """Return the ASGI application: JSON-RPC by POST at ``/`` and ``/rpc``, its description at ``/openrpc.json``.
 
-    ``/healthz`` answers as long as the service does; ``/readyz`` says whether systemd and Redis do, by 200 or 503.
+    ``/metrics`` has numbers for Prometheus. ``/healthz`` answers as long as the service does; ``/readyz`` says whether
+    systemd and Redis do, by 200 or 503.
 
     Args:
         supervisor: Answers the calls.
@@ -53,9 +55,11 @@ def http_app(
         return Response(msgspec.json.encode(health), status_code=status, media_type="application/json")
 
     access = access or Access.to(supervisor)
-    rpc = RpcEndpoint(Dispatcher(supervisor, access), access)
+    dispatcher = Dispatcher(supervisor, access)
+    rpc = RpcEndpoint(dispatcher, access)
+    metrics = MetricsEndpoint(supervisor, access, dispatcher.tally).answer
     posts = [Route(path, rpc, methods=["POST"]) for path in _RPC_PATHS]
-    looks = {"/openrpc.json": _describe, "/healthz": _live, "/readyz": ready}
+    looks = {"/openrpc.json": _describe, "/healthz": _live, "/readyz": ready, "/metrics": metrics}
     gets = [Route(path, endpoint, methods=["GET"]) for path, endpoint in looks.items()]
     application = _calls_first(rpc, Starlette(routes=[*posts, *gets]))
     if cors_origins:

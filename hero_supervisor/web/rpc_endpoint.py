@@ -15,7 +15,7 @@ from .peers import peer_in
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from hero_supervisor.rpc import Access, Dispatcher
+    from hero_supervisor.rpc import Access, Caller, Dispatcher
 
 #: Largest request body. A payload of 1 MiB may take six times as much when JSON escapes every character.
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
@@ -41,7 +41,7 @@ class RpcEndpoint:
             await unread(scope, receive, send)
             return
         try:
-            caller = self._access.caller(peer_in(scope), bearer(headers.get(b"authorization")))
+            caller = caller_of(scope, self._access)
         except WrongSecret as exc:
             await refused(exc)(scope, receive, send)
             return
@@ -97,7 +97,13 @@ def refused(error: WrongSecret) -> Response:
     return Response(refusal(error), status_code=status, headers=extra, media_type="application/json")
 
 
-def bearer(header: bytes | None) -> str | None:
+def caller_of(scope: Scope, access: Access) -> Caller:
+    """Tell who makes a request; raises like ``Access.caller``."""
+    header = next((value for name, value in scope["headers"] if name == b"authorization"), None)
+    return access.caller(peer_in(scope), _bearer(header))
+
+
+def _bearer(header: bytes | None) -> str | None:
     """Return the secret in an ``Authorization`` header, if that has one."""
     if header is None:
         return None

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.mark.parametrize(
     ("language", "number", "command"),
-    [("bash", 0, ["bash", "-euc"]), ("python", 0, [sys.executable, "-c"]), ("python", 1, [sys.executable, "-c"])],
+    [("bash", 0, ["bash", "-euc"]), *(("python", number, [sys.executable, "-c"]) for number in range(3))],
 )
 def test_a_program_prints_the_output_of_its_job(
     stopped_service: Service, language: str, number: int, command: list[str]

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hero_supervisor import rpc_client
 from hero_supervisor.errors import InvalidInput
-from hero_supervisor.rpc_client import RpcClient, RpcError, ServiceUnreachable, _hint_for, default_url
+from hero_supervisor.rpc_client import RpcClient, RpcError, ServiceUnreachable, default_url, locating
+from hero_supervisor.rpc_client.address import Address, address_in
+from hero_supervisor.rpc_client.connecting import _hint_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,11 +171,10 @@ def test_anything_but_a_fitting_answer_means_unreachable(server: Server, body: b
     assert caught.value.hint
 
 
-def test_an_answer_over_the_limit_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc_client, "MAX_ANSWER_BYTES", 1000)
+def test_an_answer_over_the_limit_is_refused(server: Server) -> None:
     server.answer(result="x" * 1000)
     with pytest.raises(ServiceUnreachable, match="longer than 1000 bytes"):
-        RpcClient(server.url).call("x")
+        RpcClient(server.url, max_answer_bytes=1000).call("x")
 
 
 def test_an_answer_that_trickles_in_runs_into_the_timeout(server: Server) -> None:
@@ -188,7 +188,7 @@ def test_a_server_that_says_nothing_runs_into_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ServiceUnreachable) as caught:
         RpcClient(f"http://127.0.0.1:{silent.getsockname()[1]}").call("x", timeout_s=0.1)
     assert "no answer within 0.1 s" in caught.value.message
-    assert caught.value.hint == "allow more with --timeout SECONDS"
+    assert caught.value.hint == "allow more with timeout_s, or --timeout SECONDS"
 
 
 def test_an_answer_that_is_not_http_means_unreachable() -> None:
@@ -234,22 +234,23 @@ def test_ipv6_addresses_work() -> None:
 @pytest.mark.parametrize(
     ("url", "address"),
     [
-        ("http://[::1]:3030", ("::1", 3030, "/", "http", "")),
-        ("http://host", ("host", 80, "/", "http", "")),
-        ("http://host:3030/", ("host", 3030, "/", "http", "")),
-        ("HTTP://Host:1/rpc", ("host", 1, "/rpc", "http", "")),
-        ("https://host", ("host", 443, "/", "https", "")),
-        ("unix:///run/a.sock", ("localhost", 0, "/", "http", "/run/a.sock")),
-        ("unix:/run/a%20b", ("localhost", 0, "/", "http", "/run/a b")),
+        ("http://[::1]:3030", Address("::1", 3030, "/")),
+        ("http://host", Address("host", 80, "/")),
+        ("http://host:3030/", Address("host", 3030, "/")),
+        ("HTTP://Host:1/rpc", Address("host", 1, "/rpc")),
+        ("https://host", Address("host", 443, "/", is_tls=True)),
+        ("unix:/run/x.sock", Address("", 0, "/", socket="/run/x.sock")),
+        ("unix:/run/a%20b", Address("", 0, "/", socket="/run/a b")),
+        ("unix:///run/x.sock", Address("", 0, "/", socket="/run/x.sock")),
     ],
 )
-def test_a_url_is_read_as_host_port_and_path(url: str, address: tuple[str, int, str, str, str]) -> None:
-    assert tuple(RpcClient(url)._address) == address
+def test_a_url_is_read_in_its_parts(url: str, address: Address) -> None:
+    assert address_in(url) == address
 
 
 def test_a_socket_that_may_not_be_used_says_who_may(tmp_path: Path) -> None:
     path = tmp_path / "api.sock"
-    with pytest.raises(ServiceUnreachable, match=f"unix://{path}: no such file") as missing:
+    with pytest.raises(ServiceUnreachable, match=f"unix:{path}: no such file") as missing:
         RpcClient(f"unix://{path}").call("x")
     assert "systemctl start" in (missing.value.hint or "")
     assert "group hero-supervisor" in _hint_for(PermissionError())
@@ -261,14 +262,14 @@ def test_a_service_of_this_machine_is_found_by_its_socket(
 ) -> None:
     system, own = tmp_path / "api.sock", tmp_path / "own/hero-supervisor/api.sock"
     own.parent.mkdir(parents=True)
-    monkeypatch.setattr(rpc_client, "LOCAL_SOCKET", _Placed(system))
+    monkeypatch.setattr(locating, "LOCAL_SOCKET", _Placed(system))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "own"))
     monkeypatch.setattr("os.geteuid", lambda: 0 if is_root else 7)
     assert default_url() == "http://127.0.0.1:3030"
     with listening_at(system):
-        assert default_url() == f"unix://{system}"
+        assert default_url() == f"unix:{system}"
         with listening_at(own):
-            assert default_url() == f"unix://{system if is_root else own}"
+            assert default_url() == f"unix:{system if is_root else own}"
     assert default_url() == "http://127.0.0.1:3030"  # stale sockets are there
 
 
@@ -296,6 +297,7 @@ def listening_at(path: Path) -> Iterator[None]:
         "ftp://host",
         "unix:relative",
         "unix://host/socket",
+        "unix:",
         "unix:///socket?a=b",
         "unix:///socket#a",
         "http://",

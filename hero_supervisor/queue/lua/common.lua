@@ -17,6 +17,8 @@ local LEVEL, EPOCH_S = 8e14, 1735689600
 local DEFAULT_TTL_S, DEAD_TTL_S, REPLY_TTL_S, GROUP_TTL_S = 7 * 86400, 30 * 86400, 3600, 7 * 86400
 local DEFAULT_MAX_ENDED, DEFAULT_MAX_CRASHES = 50000, 3
 local DELAYED_PER_CALL = 100
+-- What times of jobs are counted by, in milliseconds; the same as in figures.py.
+local BOUNDS_MS = {1, 5, 10, 50, 100, 500, 1000, 5000, 10000, 60000, 300000, 3600000}
 -- Longest time of a job, in seconds: a year, as in job.py.
 local MAX_S = 366 * 86400
 
@@ -95,6 +97,20 @@ end
 
 local function count(runner, what)
   redis.call('HINCRBY', queue_key(runner, 'counts'), what, 1)
+end
+
+-- Count a time, by the first bound that it does not exceed.
+local function count_time(runner, what, ms)
+  local bound = 'inf'
+  ms = math.max(0, ms)
+  for _, each in ipairs(BOUNDS_MS) do
+    if ms <= each then
+      bound = each
+      break
+    end
+  end
+  redis.call('HINCRBY', queue_key(runner, 'counts'), what .. ':' .. bound, 1)
+  redis.call('HINCRBY', queue_key(runner, 'counts'), what .. ':ms', digits(ms))
 end
 
 -- Where a job stands among those of its priority: behind all that are there.
@@ -199,7 +215,8 @@ local function trim(runner, most)
 end
 
 local function record_end(id, status, field, text, reason, is_dead)
-  local job = redis.call('HMGET', job_key(id), 'runner', 'result_ttl_s', 'group', 'foreign')
+  local job = redis.call('HMGET', job_key(id), 'runner', 'result_ttl_s', 'group', 'foreign', 'holder', 'queued_at',
+    'started_at')
   local runner = job[1] or ''
   local key = job_key(id)
   redis.call('HSET', key, 'status', status, 'ended_at', digits(now_ms), 'updated_at', NOW, 'reason', reason)
@@ -214,6 +231,11 @@ local function record_end(id, status, field, text, reason, is_dead)
     count(runner, 'dead')
   end
   count(runner, status)
+  local queued_ms, started_ms = tonumber(job[6]), tonumber(job[7])
+  if job[5] and queued_ms and started_ms and queued_ms <= started_ms then -- else it ended while nobody executed it
+    count_time(runner, 'wait', started_ms - queued_ms)
+    count_time(runner, 'run', now_ms - started_ms)
+  end
   if job[3] then
     -- pcall, as below: a group of another type must not keep its jobs from ending.
     local group = NAMESPACE .. ':group:' .. job[3]

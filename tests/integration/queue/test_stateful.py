@@ -369,8 +369,18 @@ class QueueMachine(RuleBasedStateMachine):
                 pipeline.zrange(self.keys.queue(runner, what), 0, -1)
             found = dict(zip(expected, map(set, pipeline.execute()), strict=True))
         assert found == expected
-        counts = self.raw.hgetall(self.keys.queue(runner, "counts"))
-        assert {name: int(value) for name, value in counts.items()} == +self.model.counts[runner]
+        self.check_counts(runner)
+
+    def check_counts(self, runner: str) -> None:
+        found = {str(name): int(value) for name, value in self.raw.hgetall(self.keys.queue(runner, "counts")).items()}
+        expected = +self.model.counts[runner]
+        assert {name: number for name, number in found.items() if ":" not in name} == expected
+        waits, runs = (
+            sum(number for name, number in found.items() if name.startswith(what) and not name.endswith("ms"))
+            for what in ("wait:", "run:")
+        )
+        # Not every job is begun before it ends.
+        assert waits == runs <= expected["finished"] + expected["error"] + expected["cancelled"]
 
     def check_job(self, job: ModelJob) -> None:
         values = self.raw.hmget(self.keys.job(job.id), FIELDS)

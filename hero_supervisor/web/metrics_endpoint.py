@@ -1,0 +1,45 @@
+"""``GET /metrics`` for Prometheus. Scrapes are answered one by one: each asks systemd and Redis, and takes a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from starlette.responses import PlainTextResponse, Response
+
+from hero_supervisor.errors import PermissionDenied, WrongSecret
+from hero_supervisor.metrics import CONTENT_TYPE, render
+from hero_supervisor.rpc import authorise
+from hero_supervisor.scope import Scope
+
+from .rpc_endpoint import caller_of, refused
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from hero_supervisor.rpc import Access, Tally
+    from hero_supervisor.supervisor import Supervisor
+
+
+class MetricsEndpoint:
+    """Answers scrapes."""
+
+    def __init__(self, supervisor: Supervisor, access: Access, tally: Tally) -> None:
+        """Args: who measures, who may ask, and what counts the calls."""
+        self._supervisor = supervisor
+        self._access = access
+        self._tally = tally
+        self._one_at_a_time = asyncio.Lock()
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request; 403 to who may not read, 401 to who shows a wrong secret."""
+        try:
+            authorise(caller_of(request.scope, self._access), Scope.READ, "metrics")
+        except WrongSecret as exc:
+            return refused(exc)
+        except PermissionDenied as exc:
+            return PlainTextResponse(f"{exc.message}\n", status_code=403)
+        async with self._one_at_a_time:
+            measures = await self._supervisor.measure()
+            text = await asyncio.to_thread(render, measures, self._tally.copy())
+        return Response(text, headers={"Content-Type": CONTENT_TYPE})
