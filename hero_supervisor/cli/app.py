@@ -100,7 +100,7 @@ def options(
         str | None,
         typer.Option(
             envvar="HEROSUP_URL",
-            help="Where the service is: unix:///PATH, http:// or https://. Its socket, or else http://127.0.0.1:3030.",
+            help="Where the service is: unix:/PATH, http:// or https://. Its socket, or else http://127.0.0.1:3030.",
         ),
     ] = None,
     token: Annotated[str | None, typer.Option(envvar="HEROSUP_TOKEN", help="Key or secret to show.")] = None,
