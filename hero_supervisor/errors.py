@@ -30,6 +30,7 @@
     │  ├─ RedisUnavailable
     │  ├─ JournalUnavailable
     │  ├─ StateUnavailable
+    │  ├─ TooManyStreams
     │  └─ AddressUnavailable
     ├─ CorruptRecord
     ├─ RedisTooOld
@@ -254,6 +255,12 @@ class AddressUnavailable(Unavailable):
     """The service cannot listen on its address."""
 
     kind = "address-unavailable"
+
+
+class TooManyStreams(Unavailable):
+    """As many streams of events, or connections for them, as may be are open."""
+
+    kind = "too-many-streams"
 
 
 class CorruptRecord(HeroError):

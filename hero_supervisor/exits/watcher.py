@@ -38,7 +38,7 @@ from .store import MAX_PER_RUNNER, ExitStore
 from .verdict import add_status, has_ended, record_of, remember
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from hero_supervisor.ports import ProcessManager
@@ -93,6 +93,11 @@ class ExitWatcher:
         self._has_caught_up = asyncio.Event()
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
+        self._on_exit: Callable[[ExitRecord], None] = lambda _: None
+
+    def watch(self, on_exit: Callable[[ExitRecord], None]) -> None:
+        """Tell ``on_exit`` from now on of each record that is made; it must not raise."""
+        self._on_exit = on_exit
 
     async def open(self) -> None:
         """Read the records and begin to watch, beside the caller."""
@@ -267,6 +272,7 @@ class ExitWatcher:
         for record in new:
             extra = {"runner": record.runner, "invocation_id": record.invocation_id}
             logger.info("runner %s ended: %s", record.runner, record.explanation, extra=extra)
+            self._on_exit(record)
 
     async def _record_of(self, run: Run) -> ExitRecord | None:
         if run.is_partial and (entries := await self._journal.entries_of(run.invocation_id)):
