@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import resource
 import signal
 import socket
 import time
@@ -20,7 +21,7 @@ import uvicorn
 
 from .errors import AddressUnavailable, HeroError
 from .notify import notify, watchdog_interval_s
-from .web import http_app
+from .web import MAX_BODY_BYTES, PING_S, PONG_S, http_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -73,6 +74,7 @@ class SupervisorApp:
             AddressUnavailable: The address cannot be listened on.
             HeroError: What ``Supervisor.open`` raises.
         """
+        allow_open_files()
         with contextlib.closing(listen(self._bind_address, self._port)) as sock, self._signals():
             notify("STATUS=connecting to systemd and Redis")
             async with (
@@ -125,6 +127,11 @@ class SupervisorApp:
             server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=GRACE_S,
+            ws="websockets-sansio",
+            ws_max_size=MAX_BODY_BYTES,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PONG_S,
+            ws_per_message_deflate=False,  # messages are small, and a compressor for each connection is not
         )
         server = _Server(config)
         serving = asyncio.create_task(server.serve(sockets=[sock]), name="http")
@@ -133,6 +140,7 @@ class SupervisorApp:
         try:
             yield
         finally:
+            self._supervisor.end_events()
             server.end()
             await serving
 
@@ -161,6 +169,13 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def allow_open_files() -> None:
+    """Let this process open as many files as it may: a service gets 1,024, which are as many connections."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def listen(address: str, port: int) -> socket.socket:

@@ -18,12 +18,14 @@ _ENCODER: Final = msgspec.json.Encoder()
 class Entry:
     """An event, and its JSON."""
 
-    __slots__ = ("_head", "event", "json", "serial")
+    __slots__ = ("_head", "event", "json", "name", "serial")
 
     def __init__(self, event: Event, serial: int = 0) -> None:
         """Args: the event, and its number among those that are told to all; 0 for others."""
         self.event: Final = event
         self.serial: Final = serial
+        #: What it is called where names are given to events.
+        self.name: Final = str(event.__struct_config__.tag).encode()
         self.json: Final = _ENCODER.encode(event)
         # Up to the cursor, which is the first field.
         self._head = self.json.index(b'"cursor":"') + len(b'"cursor":"')

@@ -100,11 +100,6 @@ class EventHub:
         finally:
             self._count -= 1
 
-    @property
-    def serial(self) -> int:
-        """The number of the last event."""
-        return self._serial
-
     def close(self) -> None:
         """End all streams, and those that are opened later."""
         self._is_closed = True
@@ -134,8 +129,9 @@ class EventHub:
                         stream.put(entry)
 
     def _enter(self, query: EventQuery, since: Position | None) -> Stream:
-        log = since.log if since else ""
-        stream = Stream(query, Position(self.epoch, self._serial, log), self._missed(query, since) if since else ())
+        here = Position(self.epoch, self._serial, since.log if since else "")
+        missed = self._missed(query, since) if since else ()
+        stream = Stream(query, here, missed, serial=lambda: self._serial)
         self._streams.setdefault(query.job_id, {}).setdefault(query, set()).add(stream)
         if self._is_closed:
             stream.close()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from hero_supervisor.errors import Fault, InvalidInput
+from hero_supervisor.job import JobId
+from hero_supervisor.runner import RunnerId
 
 from .event import DEFAULT_TOPICS, Event, GapEvent, Topic
 
@@ -59,6 +63,10 @@ class EventQuery:
 
 
 def _faults(topics: frozenset[Topic], runners: frozenset[str], job_id: str | None) -> Iterator[Fault]:
+    for name in sorted(runners):
+        yield from _id_faults("runner", name, RunnerId)
+    if job_id is not None:
+        yield from _id_faults("job", job_id, JobId)
     if not topics:
         yield Fault("topics", f"must name at least one of {', '.join(Topic)}")
     if len(runners) > MAX_RUNNERS:
@@ -67,3 +75,10 @@ def _faults(topics: frozenset[Topic], runners: frozenset[str], job_id: str | Non
         yield Fault("runner", "must be one runner when the topic 'log' is asked for")
     if Topic.LOG in topics and not runners and job_id is None:
         yield Fault("runner", "is required, or 'job', when the topic 'log' is asked for")
+
+
+def _id_faults(path: str, id: str, type_: Any) -> Iterator[Fault]:
+    try:
+        msgspec.convert(id, type_)
+    except msgspec.ValidationError:
+        yield Fault(path, f"is not an id: {id[:80]!r}")

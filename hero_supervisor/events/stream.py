@@ -23,7 +23,7 @@ from .entry import Entry
 from .event import Gap, GapCause, GapEvent, Topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .cursor import Position
     from .query import EventQuery
@@ -46,9 +46,26 @@ class Delivery(NamedTuple):
 class Stream:
     """Events on their way to one follower."""
 
-    def __init__(self, query: EventQuery, position: Position, replay: Iterable[Entry] = ()) -> None:
-        """Args: what is wanted; where the follower is; and what is told to it first."""
+    def __init__(
+        self,
+        query: EventQuery,
+        position: Position,
+        replay: Iterable[Entry] = (),
+        *,
+        serial: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            query: What is wanted.
+            position: Where the follower is.
+            replay: What is told to it first.
+            serial: Returns the number of the last event of all.
+        """
         self.query: Final = query
+        #: Is called when the stream is closed.
+        self.on_close: Callable[[], None] | None = None
+        self._serial = serial
         self._position = position
         self._replay = deque(replay)
         self._live: deque[Entry] = deque()
@@ -89,23 +106,22 @@ class Stream:
         self._is_closed, self._error = True, error
         self._changed.set()
         self._has_room.set()
+        if self.on_close is not None:
+            self.on_close()
 
     def start_log_at(self, log_cursor: str) -> None:
         """Take note of where in the journal the follower is."""
         self._position = self._position._replace(log=log_cursor)
 
-    def rest_at(self, serial: int) -> None:
-        """Take note that nothing up to a serial was wanted, if nothing waits."""
-        if not (self._replay or self._live or self._lost):
-            self._position = self._position._replace(serial=serial)
-
     async def take(self, *, timeout_s: float | None = None) -> list[Delivery] | None:
         """Wait for events and return some; an empty list when the time is up, ``None`` at the end.
+
+        When the time is up, the follower is where all are: nothing that has happened was wanted.
 
         Raises:
             Exception: What ended the stream.
         """
-        while not (self._replay or self._live or self._lost or self._lines) or self._is_closed:
+        while not self._has_any() or self._is_closed:
             if self._error is not None:
                 raise self._error
             if self._is_closed:
@@ -115,10 +131,15 @@ class Stream:
                 async with asyncio.timeout(timeout_s):
                     await self._changed.wait()
             except TimeoutError:
-                return []
+                if not self._has_any() and not self._is_closed:
+                    self._position = self._position._replace(serial=self._serial())
+                    return []
         return self._batch()
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    def _has_any(self) -> bool:
+        return bool(self._replay or self._live or self._lost or self._lines)
 
     def _batch(self) -> list[Delivery]:
         found: list[Delivery] = []

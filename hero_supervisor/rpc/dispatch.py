@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from inspect import Parameter as InspectParameter
 from inspect import Signature
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -56,18 +57,26 @@ class Dispatcher:
     """Answers JSON-RPC requests by calling a supervisor."""
 
     def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
         methods = {method.name: method for method in METHODS}
         self._handlers = {name: _handler(supervisor, method) for name, method in methods.items()}
         for alias in ALIASES:
             self._handlers[alias.name] = _handler(supervisor, methods[alias.method], shape=alias.shape)
         self._handlers[DISCOVER] = _discover
 
-    async def answer(self, body: bytes, *, secret: str | None = None) -> bytes | None:
+    def handler(self, method: Method, call: Callable[..., Awaitable[object]]) -> Handler:
+        """Return what answers a method that a transport has for one of its connections; give it to ``answer``."""
+        return _handler(self._supervisor, method, call=call)
+
+    async def answer(
+        self, body: bytes, *, secret: str | None = None, own: Mapping[str, Handler] = MappingProxyType({})
+    ) -> bytes | None:
         """Answer the body of a request.
 
         Args:
             body: A request or a batch, as JSON in UTF-8.
             secret: What the transport says of the caller; a secret in the params is used when there is none.
+            own: Methods that only this caller has.
 
         Returns:
             The response or batch of responses as JSON; ``None`` when only notifications were sent.
@@ -77,12 +86,14 @@ class Dispatcher:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             return _encode(_error(None, codes.PARSE_ERROR, f"cannot parse the request: {exc}"))
         if isinstance(request, list):
-            responses = await self._batch(request, secret)
+            responses = await self._batch(request, secret, own)
             return _encode(responses) if responses else None
-        response = await self._one(request, secret)
+        response = await self._one(request, secret, own)
         return None if response is None else _encode(response)
 
-    async def _batch(self, requests: list[object], secret: str | None) -> list[Response] | Response:
+    async def _batch(
+        self, requests: list[object], secret: str | None, own: Mapping[str, Handler]
+    ) -> list[Response] | Response:
         if not requests:
             return _error(None, codes.INVALID_REQUEST, "cannot answer an empty batch")
         if len(requests) > MAX_BATCH:
@@ -91,19 +102,20 @@ class Dispatcher:
 
         async def limited(request: object) -> Response | None:
             async with slots:
-                return await self._one(request, secret)
+                return await self._one(request, secret, own)
 
         responses = await asyncio.gather(*map(limited, requests))
         return [response for response in responses if response is not None]
 
-    async def _one(self, request: object, secret: str | None) -> Response | None:
+    async def _one(self, request: object, secret: str | None, own: Mapping[str, Handler]) -> Response | None:
         if fault := _fault_in(request):
             id = request.get("id") if isinstance(request, dict) else None
             return _error(id if _is_id(id) else None, codes.INVALID_REQUEST, f"cannot read the request: {fault}")
         assert isinstance(request, dict)  # noqa: S101  # _fault_in made sure
         arguments = [_Request(request.get("params"), secret)]
+        handlers = {**self._handlers, **own} if request["method"] in own else self._handlers
         _, result = await dispatch_request(
-            self._handlers, NOCONTEXT, Request(request["method"], arguments, request.get("id"))
+            handlers, NOCONTEXT, Request(request["method"], arguments, request.get("id"))
         )
         if "id" not in request:
             return None
@@ -112,8 +124,14 @@ class Dispatcher:
         return {"jsonrpc": "2.0", "result": result._value.result, "id": request["id"]}  # noqa: SLF001
 
 
-def _handler(supervisor: Supervisor, method: Method, *, shape: Shape | None = None) -> Handler:
-    call = getattr(supervisor, method.name)
+def _handler(
+    supervisor: Supervisor,
+    method: Method,
+    *,
+    shape: Shape | None = None,
+    call: Callable[..., Awaitable[Any]] | None = None,
+) -> Handler:
+    call = call or getattr(supervisor, method.name)
     parameters = params.parameters_of(call)
 
     async def handle(request: _Request) -> Result:

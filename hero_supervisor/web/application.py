@@ -9,12 +9,14 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from hero_supervisor.rpc import Dispatcher, discovery
 
+from .events_endpoint import EventsEndpoint
 from .hosts import LocalHostsOnly
 from .rpc_endpoint import RpcEndpoint
+from .socket_endpoint import SocketEndpoint
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -28,6 +30,7 @@ MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
     """Return the ASGI application: JSON-RPC by POST at ``/`` and ``/rpc``, its description at ``/openrpc.json``.
 
+    Events are at ``/events``, and with JSON-RPC over WebSocket at ``/ws``.
     ``/healthz`` answers as long as the service does; ``/readyz`` says whether systemd and Redis do, by 200 or 503.
 
     Args:
@@ -40,12 +43,17 @@ def http_app(supervisor: Supervisor, *, is_loopback: bool) -> Starlette:
         status = 200 if health.is_ready else 503
         return Response(msgspec.json.encode(health), status_code=status, media_type="application/json")
 
-    rpc = RpcEndpoint(Dispatcher(supervisor))
+    dispatcher = Dispatcher(supervisor)
+    rpc = RpcEndpoint(dispatcher)
     posts = [Route(path, rpc, methods=["POST"]) for path in ("/", "/rpc")]
     looks = {"/openrpc.json": _describe, "/healthz": _live, "/readyz": ready}
     gets = [Route(path, endpoint, methods=["GET"]) for path, endpoint in looks.items()]
+    follows = [
+        Route("/events", EventsEndpoint(supervisor)),
+        WebSocketRoute("/ws", SocketEndpoint(supervisor, dispatcher, is_loopback=is_loopback)),
+    ]
     guards = [Middleware(LocalHostsOnly)] if is_loopback else []
-    return Starlette(routes=[*posts, *gets], middleware=guards, max_body_size=MAX_BODY_BYTES)
+    return Starlette(routes=[*posts, *gets, *follows], middleware=guards, max_body_size=MAX_BODY_BYTES)
 
 
 async def _live(_: Request) -> Response:

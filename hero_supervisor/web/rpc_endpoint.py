@@ -34,7 +34,7 @@ class RpcEndpoint:
         body = await _body_of(receive)
         if body is None:
             return
-        answer = await self._dispatcher.answer(body, secret=_bearer(headers.get(b"authorization")))
+        answer = await self._dispatcher.answer(body, secret=bearer(headers.get(b"authorization")))
         status, content = (204, []) if answer is None else (200, [_JSON_HEADER, _length(answer)])
         await send({"type": "http.response.start", "status": status, "headers": content})
         await send({"type": "http.response.body", "body": answer or b""})
@@ -63,7 +63,8 @@ def _is_json(content_type: bytes) -> bool:
     return content_type.partition(b";")[0].strip().lower() in _TYPES
 
 
-def _bearer(header: bytes | None) -> str | None:
+def bearer(header: bytes | None) -> str | None:
+    """Return the secret in a header ``Authorization``; ``None`` when there is none."""
     if header is None:
         return None
     scheme, _, token = header.decode(errors="replace").partition(" ")
