@@ -79,21 +79,17 @@ async def test_two_thousand_streams(service: Service, figure: Any) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 100])
 async def test_jobs_while_they_are_followed(service: Service, figure: Any, count: int) -> None:
-    """What followers of jobs cost: jobs per second, queued and executed by the bundled runner."""
+    """What followers of all jobs cost those who queue them."""
     loop = asyncio.get_running_loop()
-    service.add("sh", executor="shell")
+    service.rpc.call("register_runner", {"runner": "away"})
     followers = [(await loop.create_connection(Follower, "127.0.0.1", service.port))[1] for _ in range(count)]
     await asyncio.gather(*(each.is_open for each in followers))
     jobs = [{"payload": "true"} for _ in range(1_000)]
+    queued = []
     began = time.perf_counter()
     async with Http(service.port) as http:
-        queued = []
         for _ in range(20):
-            answers = await http.call("queue_jobs_to_runner", {"runner": "away", "jobs": jobs}) if queued else None
-            if answers is None:
-                await http.call("register_runner", {"runner": "away"})
-                answers = await http.call("queue_jobs_to_runner", {"runner": "away", "jobs": jobs})
-            queued += answers
+            queued += await http.call("queue_jobs_to_runner", {"runner": "away", "jobs": jobs})
     took_s = time.perf_counter() - began
     assert len({each["job_id"] for each in queued}) == 20_000
     figure(f"{count} followers: jobs queued", len(queued) / took_s, "jobs/s")
