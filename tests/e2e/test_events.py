@@ -7,6 +7,9 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,7 +19,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.e2e.conftest import eventually
+from tests.e2e.conftest import BIN, eventually
+from tests.integrating_fixtures import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -448,3 +452,75 @@ def test_a_foreign_host_may_not_connect(service: Service) -> None:
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
         assert sock.recv(65536).startswith(b"HTTP/1.1 403")
+
+
+# -- the command line and the documentation ------------------------------------------------------------------------
+
+
+@contextmanager
+def running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A program that prints what it follows, until it is interrupted."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def first_line(process: subprocess.Popen[str], service: Service) -> str:
+    """Return the first line that a program prints when there is news."""
+    assert process.stdout is not None
+    news = threading.Event()
+
+    def make_news() -> None:
+        while not news.wait(0.2):  # nobody tells when it follows
+            service.rpc.call("register_runner", ["web"])
+            service.rpc.call("remove_runner", ["web"])
+
+    making = threading.Thread(target=make_news)
+    making.start()
+    line = process.stdout.readline()
+    news.set()
+    making.join()
+    return line
+
+
+def test_herosup_follows_until_it_is_interrupted(service: Service) -> None:
+    with running([str(BIN / "herosup"), "--url", service.url, "events", "-t", "runner", "-r", "web"]) as process:
+        assert "  runner  web  " in first_line(process, service)
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()  # type: ignore[union-attr]  # it is a pipe
+        assert (process.wait(10), process.stderr.read()) == (130, "")  # type: ignore[union-attr]
+
+
+def test_herosup_goes_on_when_the_supervisor_is_back(service: Service) -> None:
+    with running([str(BIN / "herosup"), "--url", service.url, "--json", "events", "-t", "runner"]) as process:
+        first_line(process, service)
+        service.stop()
+        service.start()
+        assert process.stdout is not None
+        while (event := json.loads(process.stdout.readline()))["topic"] != "gap":
+            pass
+        assert event["data"]["cause"] == "restarted"
+        assert json.loads(first_line(process, service))["runner"] == "web"
+
+
+def test_herosup_says_what_cannot_be_followed(service: Service) -> None:
+    done = service.herosup("events", "-t", "jobs")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "topics: has 'jobs'" in done.stderr
+    assert service.herosup("events", "-t", "log", "-r", "none").returncode == 4
+
+
+@pytest.mark.parametrize(
+    ("language", "number", "command"),
+    [("bash", 0, ["bash", "-euc"]), ("python", 0, [sys.executable, "-c"]), ("python", 1, [sys.executable, "-c"])],
+)
+def test_a_program_of_the_documentation_prints_what_happens(
+    service: Service, language: str, number: int, command: list[str]
+) -> None:
+    program = programs(language, service.url, page="events")[number]
+    with running([*command, program]) as process:
+        line = first_line(process, service)
+        assert "web" in line
+        assert "runner" in line
