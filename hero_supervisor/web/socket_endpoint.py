@@ -131,5 +131,8 @@ def _is_own(headers: dict[bytes, bytes], *, is_loopback: bool) -> bool:
     origin = headers.get(b"origin")
     if origin is None:
         return True
-    address = urlsplit(origin.decode(errors="replace")).netloc.encode()
+    try:
+        address = urlsplit(origin.decode(errors="replace")).netloc.encode()
+    except ValueError:
+        return False
     return bool(address) and (address == headers.get(b"host") or (is_loopback and is_local(address)))
