@@ -75,7 +75,8 @@ def _of_job(data: dict[str, Any]) -> str:
 def _of_operation(data: dict[str, Any]) -> str:
     state, failed = data.get("state"), data.get("failed")
     word = "begins" if state == "running" else state
-    notes = [f"{data.get('runners')} runners", f"{failed} failed" if failed else "", str(data.get("id"))]
+    count = data.get("runners")
+    notes = [f"{count} runner{'' if count == 1 else 's'}", f"{failed} failed" if failed else "", str(data.get("id"))]
     return _with_notes(f"{data.get('verb')} {word}", notes)
 
 

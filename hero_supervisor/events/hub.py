@@ -92,7 +92,7 @@ class EventHub:
         self._count += 1
         try:
             async with AsyncExitStack() as stack:
-                for topic in sorted(query.topics & self._sources.keys()):
+                for topic in () if self._is_closed else sorted(query.topics & self._sources.keys()):
                     await stack.enter_async_context(self._sources[topic].wanted())
                 stream = self._enter(query, since)
                 stack.callback(self._leave, stream)
