@@ -107,7 +107,7 @@ class Supervisor(
         self._calendar = Calendar()
         self._probe_commands = ProbeCommands(processes, site)
         self._events = EventHub()
-        self._runner_news = RunnerNews(self._events, processes, site.runner_id, self._statuses)
+        self._runner_news = RunnerNews(self._events, processes, self._runner_of, self._statuses)
         JobNews(self._events, lambda: self._jobs)
         self._health = HealthKeeper(
             self._checker_of, lambda runner: self._reconciler.look_at(runner), self._runner_news.touch
@@ -253,6 +253,10 @@ class Supervisor(
         async with self._registry.known(runner) as stored:
             await self._instances.stop(stored.definition, reason=ExitReason.UNHEALTHY)
         self._reconciler.look_at(runner)
+
+    def _runner_of(self, unit_name: str) -> str | None:
+        runner = self._site.runner_id(unit_name)
+        return runner if runner in self._registry else None
 
     def _checker_of(self, runner: Runner) -> Checker:
         return Checker(run_command=partial(self._probe_commands.run, runner), key_exists=self._key_exists)

@@ -50,7 +50,7 @@ class RunnerNews:
         self,
         hub: EventHub,
         processes: ProcessManager,
-        runner_of: Callable[[str], str],
+        runner_of: Callable[[str], str | None],
         statuses: Callable[[Iterable[str] | None], Awaitable[Sequence[RunnerStatus]]],
     ) -> None:
         """Prepare.
@@ -58,7 +58,7 @@ class RunnerNews:
         Args:
             hub: Who is told.
             processes: Who tells that units change.
-            runner_of: Returns the runner that a unit would belong to, whether or not there is such a runner.
+            runner_of: Returns the runner that a unit belongs to; ``None`` for units of others.
             statuses: Returns the statuses of runners, of all for ``None``; those that are not there are left out.
         """
         self._hub = hub
@@ -88,7 +88,8 @@ class RunnerNews:
 
     def on_changed(self, unit_name: str) -> None:
         """See how the runner of a unit is."""
-        self.touch(self._runner_of(unit_name))
+        if (runner := self._runner_of(unit_name)) is not None:
+            self.touch(runner)
 
     def on_ended(self, unit_name: str) -> None:
         """See how the runner of a unit is."""

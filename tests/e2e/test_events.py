@@ -95,6 +95,15 @@ def answer_to(service: Service, path: str, method: str = "GET", **headers: str) 
     return response.status, response.headers, body
 
 
+def make_news(service: Service, count: int) -> None:
+    """Have two events for each of so many operations."""
+    calls = [{"jsonrpc": "2.0", "id": number, "method": "start_all"} for number in range(count)]
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    connection.request("POST", "/", json.dumps(calls), {"Content-Type": "application/json"})
+    connection.getresponse().read()
+    connection.close()
+
+
 def open_sockets(service: Service) -> int:
     return len(os.listdir(f"/proc/{service.show('MainPID')}/fd"))  # noqa: PTH208
 
@@ -223,22 +232,33 @@ def test_a_client_that_reads_nothing_loses_its_own_events_only(service: Service)
         stack.callback(slow.close)
         slow.sendall(b"GET /events?topics=operation,runner HTTP/1.1\r\nHost: localhost\r\n\r\n")
         quick = stack.enter_context(feed(service, topics="operation"))
-        count = 6_000
-        batch = [{"jsonrpc": "2.0", "id": n, "method": "start_all"} for n in range(100)]
-        for _ in range(count // 100):
-            connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
-            connection.request("POST", "/", json.dumps(batch), {"Content-Type": "application/json"})
-            connection.getresponse().read()
-            connection.close()
+        for _ in range(60):
+            make_news(service, 100)
             for _ in range(200):
                 event = quick.next()
                 assert event is not None
                 assert event["topic"] == "operation"
-        assert len(quick.events) == 2 * count
         text = b""
         while b'"cause":"slow"' not in text:
             text += slow.recv(65536)
         assert b'"topic":"operation"' in text
+
+
+def test_the_service_stops_in_time_with_clients_that_read_nothing(service: Service) -> None:
+    with ExitStack() as stack:
+        for path in (b"/events", b"/events?topics=operation"):
+            slow = socket.socket()
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", service.port))
+            stack.callback(slow.close)
+            slow.sendall(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
+        connection = stack.enter_context(web_socket(service))
+        call(connection, "events_subscribe")
+        for _ in range(60):
+            make_news(service, 100)
+        began = time.monotonic()
+        service.stop()
+        assert time.monotonic() - began < 5
 
 
 def test_clients_that_hang_up_are_freed(service: Service) -> None:
