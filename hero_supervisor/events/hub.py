@@ -129,8 +129,10 @@ class EventHub:
                         stream.put(entry)
 
     def _enter(self, query: EventQuery, since: Position | None) -> Stream:
-        here = Position(self.epoch, self._serial, since.log if since else "")
-        missed = self._missed(query, since) if since else ()
+        missed = self._missed(query, since) if since else []
+        # Who goes away again before it has taken what it missed, comes back for that.
+        serial = self._known_serial(since) if since and missed else self._serial
+        here = Position(self.epoch, serial, since.log if since else "")
         stream = Stream(query, here, missed, serial=lambda: self._serial)
         self._streams.setdefault(query.job_id, {}).setdefault(query, set()).add(stream)
         if self._is_closed:
@@ -145,10 +147,17 @@ class EventHub:
         if not queries:
             del self._streams[stream.query.job_id]
 
+    def _is_known(self, since: Position) -> bool:
+        return since.epoch == self.epoch and since.serial <= self._serial
+
+    def _known_serial(self, since: Position) -> int:
+        """Return the number of the last event that a follower has seen of this run."""
+        return since.serial if self._is_known(since) else 0
+
     def _missed(self, query: EventQuery, since: Position) -> list[Entry]:
         """Return what has happened since, as far as it is known, after a gap for what is not."""
-        is_known = since.epoch == self.epoch and since.serial <= self._serial
-        serial = since.serial if is_known else 0
+        is_known = self._is_known(since)
+        serial = self._known_serial(since)
         topics = sorted(query.topics & self._rings.keys())
         lacking = [topic for topic in topics if not is_known or serial < self._rings[topic].complete_after]
         found = {

@@ -15,7 +15,7 @@ import logging
 import secrets
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 from msgspec import Meta
 
@@ -54,6 +54,13 @@ Since = Annotated[str, Meta(max_length=300, description="The ``cursor`` of an ev
 SubscriptionId = Annotated[str, Meta(max_length=64, description="What ``events_subscribe`` returned.")]
 
 
+class _Subscription(NamedTuple):
+    """What sends events, and what was opened for that."""
+
+    sending: asyncio.Task[None]
+    opened: AsyncExitStack
+
+
 class Subscriptions:
     """The subscriptions of one subscriber."""
 
@@ -61,7 +68,9 @@ class Subscriptions:
         """Args: whose events; and how to send a message to the subscriber."""
         self._supervisor = supervisor
         self._send = send
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._open: dict[str, _Subscription] = {}
+        #: Those that are being opened included.
+        self._count = 0
 
     async def events_subscribe(
         self,
@@ -90,18 +99,14 @@ class Subscriptions:
         """
         query = EventQuery.of(topics, [runner] if isinstance(runner, str) else runner, job)
         position = None if since is None else Position.of(since)
-        if len(self._tasks) >= MAX_SUBSCRIPTIONS:
+        if self._count >= MAX_SUBSCRIPTIONS:
             text = f"cannot subscribe once more: this connection has {MAX_SUBSCRIPTIONS} subscriptions"
             raise TooManyStreams(text, hint="end one with events_unsubscribe", streams=MAX_SUBSCRIPTIONS)
-        id = secrets.token_hex(8)
-        answered = ANSWERED.get()
-        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks[id] = asyncio.create_task(
-            self._follow(id, query, position, opened, answered), name=f"subscription-{id}"
-        )
-        self._tasks[id].add_done_callback(lambda _: self._tasks.pop(id, None))
-        await opened
-        return id
+        self._count += 1
+        async with AsyncExitStack() as stack:
+            stack.callback(self._end_one)
+            stream = await stack.enter_async_context(self._supervisor.open_events(query, position))
+            return self._begin(stream, stack.pop_all(), ANSWERED.get())
 
     async def events_unsubscribe(self, subscription: SubscriptionId) -> bool:
         """End a subscription.
@@ -112,41 +117,32 @@ class Subscriptions:
         Returns:
             Whether there was one.
         """
-        task = self._tasks.get(subscription)
-        if task is None:
+        if subscription not in self._open:
             return False
-        task.cancel()
-        await asyncio.wait([task])
+        await self._end(subscription)
         return True
 
     async def aclose(self) -> None:
         """End all subscriptions."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await asyncio.gather(*map(self._end, tuple(self._open)))
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    async def _follow(
-        self,
-        id: str,
-        query: EventQuery,
-        since: Position | None,
-        opened: asyncio.Future[None],
-        answered: asyncio.Event,
-    ) -> None:
-        async with AsyncExitStack() as stack:
-            try:
-                stream = await stack.enter_async_context(self._supervisor.open_events(query, since))
-            except Exception as exc:  # whoever subscribes gets it
-                if not opened.done():
-                    opened.set_exception(exc)
-                return
-            if not opened.done():
-                opened.set_result(None)
-            await self._send_all(id, stream, answered)
+    def _end_one(self) -> None:
+        self._count -= 1
+
+    def _begin(self, stream: Stream, opened: AsyncExitStack, answered: asyncio.Event) -> str:
+        """Begin to send what comes through a stream, and return the id for that."""
+        id = secrets.token_hex(8)
+        sending = asyncio.create_task(self._send_all(id, stream, answered), name=f"subscription-{id}")
+        self._open[id] = _Subscription(sending, opened)
+        return id
+
+    async def _end(self, id: str) -> None:
+        sending, opened = self._open.pop(id)
+        sending.cancel()
+        await asyncio.wait([sending])
+        await opened.aclose()
 
     async def _send_all(self, id: str, stream: Stream, answered: asyncio.Event) -> None:
         head = b'{"jsonrpc":"2.0","method":"%b","params":{"subscription":"%b","result":' % (

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from websockets.asyncio.client import connect
 
 from tests.benchmarks.keep_alive import Http
 
@@ -75,6 +77,23 @@ async def test_two_thousand_streams(service: Service, figure: Any) -> None:
         each.close()
     await asyncio.sleep(2)
     figure("streams closed: memory of the supervisor", rss_mb(pid), "MB")
+
+
+async def test_five_hundred_web_sockets(service: Service, figure: Any) -> None:
+    pid = int(service.show("MainPID"))
+    before = rss_mb(pid)
+    subscribe = '{"jsonrpc": "2.0", "id": 1, "method": "events_subscribe"}'
+    async with AsyncExitStack() as stack, Http(service.port) as http:
+        url = f"ws://127.0.0.1:{service.port}/ws"
+        sockets = [await stack.enter_async_context(connect(url, compression=None)) for _ in range(500)]
+        for each in sockets:
+            await each.send(subscribe)
+            await each.recv()
+        began = time.perf_counter()
+        await http.call("start_all")
+        await asyncio.gather(*(each.recv() for each in sockets))
+        figure("500 WebSockets: an event has reached all after", time.perf_counter() - began, "s", 1)
+        figure("500 WebSockets with a subscription each: memory of the supervisor", rss_mb(pid) - before, "MB more")
 
 
 @pytest.mark.parametrize("count", [0, 1, 100])

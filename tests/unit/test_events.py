@@ -176,6 +176,19 @@ async def test_a_follower_that_comes_back_gets_what_it_missed_and_nothing_twice(
         assert await taken(stream) == []
 
 
+async def test_who_goes_away_before_it_has_taken_what_it_missed_comes_back_for_that() -> None:
+    hub = EventHub()
+    for _ in range(3):
+        tell(hub)
+    for since, cursor in (("1", "1"), ("3", "3")):
+        async with hub.open(EventQuery.of(), Position.of(f"{hub.epoch}-{since}")) as stream:
+            assert stream.cursor == f"{hub.epoch}-{cursor}"
+    async with hub.open(EventQuery.of(["exit"]), Position.of(f"{hub.epoch}-1")) as stream:
+        assert stream.cursor == f"{hub.epoch}-3"
+    async with hub.open(EventQuery.of(), Position.of("00000000-7")) as stream:
+        assert stream.cursor == f"{hub.epoch}-0"
+
+
 async def test_what_is_missed_is_only_what_is_wanted() -> None:
     hub = EventHub()
     for runner in "abab":

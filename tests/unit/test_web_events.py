@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,14 @@ import httpx
 import pytest
 
 from hero_supervisor.builder import SupervisorBuilder
+from hero_supervisor.errors import RunnerNotFound, TooManyStreams
+from hero_supervisor.events import ExitEvent, Topic
+from hero_supervisor.rpc.subscriptions import ANSWERED, Subscriptions
 from hero_supervisor.testing import InMemoryExitSource, InMemoryLogSource, InMemoryProcessManager
 from hero_supervisor.web import http_app
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from hero_supervisor.supervisor import Supervisor
@@ -83,3 +88,44 @@ async def test_pages_from_elsewhere_are_refused(
     first, *_ = await shake_hands(supervisor, (b"origin", origin), (b"host", host), is_loopback=is_loopback)
     assert (first["type"] == "websocket.accept") == is_accepted
     assert is_accepted or first["status"] == 403
+
+
+# -- subscriptions -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def subscriptions(supervisor: Supervisor) -> AsyncIterator[Subscriptions]:
+    async def send(_: bytes) -> None:
+        raise ConnectionResetError
+
+    ANSWERED.set(asyncio.Event())
+    yield Subscriptions(supervisor, send)
+    assert supervisor._events._count == 0
+
+
+async def test_a_subscription_that_ends_at_once_leaves_nothing(subscriptions: Subscriptions) -> None:
+    for _ in range(20):
+        id = await subscriptions.events_subscribe((Topic.EXIT,))
+        assert await subscriptions.events_unsubscribe(id)
+    await subscriptions.events_subscribe((Topic.EXIT,))
+    await subscriptions.aclose()
+
+
+async def test_subscriptions_that_are_being_opened_count(subscriptions: Subscriptions) -> None:
+    subscribing = [subscriptions.events_subscribe((Topic.EXIT,)) for _ in range(17)]
+    found = await asyncio.gather(*subscribing, return_exceptions=True)
+    assert [type(each) for each in found] == [str] * 16 + [TooManyStreams]
+    await subscriptions.aclose()
+
+
+async def test_a_subscription_of_what_is_not_there_leaves_nothing(subscriptions: Subscriptions) -> None:
+    with pytest.raises(RunnerNotFound):
+        await subscriptions.events_subscribe((Topic.LOG,), "none")
+
+
+async def test_a_subscriber_that_is_gone_is_sent_nothing(subscriptions: Subscriptions, supervisor: Supervisor) -> None:
+    ANSWERED.get().set()
+    await subscriptions.events_subscribe((Topic.EXIT,))
+    supervisor._events.publish(ExitEvent, None)
+    await asyncio.sleep(0.01)
+    await subscriptions.aclose()
