@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that calls in flight get to end when the service stops.
 GRACE_S: Final = 2
+#: Files that may be open: 4,096 streams of events, and plenty.
+OPEN_FILES: Final = 16_384
 
 
 class SupervisorApp:
@@ -172,10 +174,11 @@ class _Server(uvicorn.Server):
 
 
 def allow_open_files() -> None:
-    """Let this process open as many files as it may: a service gets 1,024, which are as many connections."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Let this process open more files, as far as it may: a service gets 1,024, which are as many connections."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def listen(address: str, port: int) -> socket.socket:
