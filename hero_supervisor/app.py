@@ -12,6 +12,7 @@ import contextlib
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import socket
 import time
@@ -22,7 +23,7 @@ import uvicorn
 from .errors import AddressUnavailable, Fault, HeroError, InvalidSettings
 from .notify import notify, watchdog_interval_s
 from .rpc import Access
-from .web import TlsFiles, http_app
+from .web import MAX_BODY_BYTES, PING_S, PONG_S, TlsFiles, http_app
 from .web.local_socket import group_id, local_socket
 from .web.peers import PeerProtocol
 from .web.tls import tls_context
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that calls in flight get to end when the service stops.
 GRACE_S: Final = 2
+#: Files that may be open: 4,096 streams of events, and plenty.
+OPEN_FILES: Final = 16_384
 
 
 class SupervisorApp:
@@ -93,6 +96,7 @@ class SupervisorApp:
             InvalidSettings: Other machines could connect, and there is no secret; or files for TLS are no good.
             HeroError: What ``Supervisor.open`` raises.
         """
+        allow_open_files()
         self._check_reach()
         tls = tls_context(self._tls) if self._tls else None
         with self._sockets() as (sock, local), self._signals():
@@ -188,6 +192,11 @@ class SupervisorApp:
             server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=GRACE_S,
+            ws="websockets-sansio",
+            ws_max_size=MAX_BODY_BYTES,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PONG_S,
+            ws_per_message_deflate=False,  # messages are small, and a compressor for each connection is not
         )
         config.load()
         config.ssl = tls  # made already, so that faults in its files are told of before anything starts
@@ -198,6 +207,7 @@ class SupervisorApp:
         try:
             yield
         finally:
+            self._supervisor.end_events()
             server.end()
             await serving
 
@@ -240,6 +250,14 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def allow_open_files() -> None:
+    """Let this process open more files, as far as it may: a service gets 1,024, which are as many connections."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def listen(address: str, port: int) -> socket.socket:

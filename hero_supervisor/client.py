@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .job import Job, JobResult, JobState, JobSummary
     from .queue.changes import OnChange
     from .queue.integrity import IntegrityReport
+    from .queue.records import JobGlance
 
 T = TypeVar("T")
 
@@ -289,6 +290,10 @@ class JobClient:
     async def follow_changes(self, prefixes: Iterable[str], on_change: OnChange) -> None:
         """Tell of keys that change, until cancelled; see ``queue/changes.py``."""
         await follow_changes(self._store.server, prefixes, on_change)
+
+    async def glance_at(self, job_ids: Sequence[str]) -> list[JobGlance | None]:
+        """Return what is to be seen of each job; one without status when it is not there, ``None`` when unreadable."""
+        return await self._store.read_glances(job_ids)
 
     async def key_exists(self, key: str) -> bool:
         """Tell whether a key of any name and type exists, like one that a runner keeps alive as its heartbeat."""

@@ -32,6 +32,7 @@
     │  ├─ RedisUnavailable
     │  ├─ JournalUnavailable
     │  ├─ StateUnavailable
+    │  ├─ TooManyStreams
     │  └─ AddressUnavailable
     ├─ CorruptRecord
     ├─ RedisTooOld
@@ -270,6 +271,12 @@ class AddressUnavailable(Unavailable):
     """The service cannot listen on its address."""
 
     kind = "address-unavailable"
+
+
+class TooManyStreams(Unavailable):
+    """As many streams of events, or connections for them, as may be are open."""
+
+    kind = "too-many-streams"
 
 
 class CorruptRecord(HeroError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from .access_records import AuditEntry, AuditNote, AuditQuery
     from .log_query import LogQuery
@@ -72,6 +72,9 @@ class ProcessManager(Protocol):
 
     def watch(self, watcher: UnitWatcher) -> None:
         """Tell ``watcher`` from now on, until ``close``, what happens to units, foreign ones included."""
+
+    def tell_changes_to(self, on_change: Callable[[str], None] | None) -> None:
+        """Tell one listener from now on the name of each service unit of which anything changes; ``None``: nobody."""
 
     async def start(self, unit: TransientUnit) -> UnitStatus:
         """Start a unit and wait for the outcome."""
@@ -140,6 +143,9 @@ class ExitSource(Protocol):
 
     async def close(self) -> None:
         """Stop it."""
+
+    def watch(self, on_exit: Callable[[ExitRecord], None]) -> None:
+        """Tell ``on_exit`` from now on of each end that is taken note of; it must not raise."""
 
     async def expect(self, unit_name: str, invocation_id: str, reason: ExitReason) -> None:
         """Take down, before a run is stopped, why it will be."""

@@ -29,6 +29,7 @@ from .engine.reconcile import Reconciler
 from .engine.registry import Registry
 from .engine.stats import StatsReader
 from .errors import RedisUnavailable
+from .events import EventHub, JobNews, RunnerNews
 from .jobs.claimed import ClaimedJobs
 from .jobs.demand import DemandKeeper
 from .jobs.execution import Executions, Host
@@ -41,6 +42,7 @@ from .jobs.scheduler import Scheduler
 from .jobs.units import UnitJobs
 from .operations.access import AccessOperations
 from .operations.declared import DeclaredOperations
+from .operations.events import EventOperations
 from .operations.exits import ExitOperations
 from .operations.health import HealthOperations
 from .operations.job_views import JobViews
@@ -75,6 +77,7 @@ class Supervisor(
     LogOperations,
     StatsOperations,
     ExitOperations,
+    EventOperations,
     HealthOperations,
     AccessOperations,
     MeasureOperations,
@@ -116,12 +119,18 @@ class Supervisor(
         self._stats = StatsReader(self._instances)
         self._calendar = Calendar()
         self._probe_commands = ProbeCommands(processes, site)
-        self._health = HealthKeeper(self._checker_of, lambda runner: self._reconciler.look_at(runner))
+        self._events = EventHub()
+        self._runner_news = RunnerNews(self._events, processes, self._runner_of, self._statuses)
+        JobNews(self._events, lambda: self._jobs)
+        self._health = HealthKeeper(
+            self._checker_of, lambda runner: self._reconciler.look_at(runner), self._runner_news.touch
+        )
         self._dependencies = Dependencies(self._registry, self._instances, self._health)
         self._reconciler = Reconciler(
             self._registry, self._instances, self._dependencies, self._health, self._calendar, processes, site
         )
-        self._bulk = BulkOperations()
+        self._bulk = BulkOperations(self._on_operation)
+        exits.watch(self._on_exit)
         common = (lambda: self._jobs, processes, exits, self._host)
         claimed = ClaimedJobs(*common)
         listed = ListedJobs(*common, self._registry, self._instances, claimed)
@@ -176,7 +185,9 @@ class Supervisor(
             self._registry.load()
             await self._processes.open()
             stack.push_async_callback(self._processes.close)
+            self._registry.on_change = self._runner_news.on_stored
             self._processes.watch(self._reconciler)
+            self._processes.watch(self._runner_news)
             if not self._redis_url:
                 await self._private_redis.open()
                 self._processes.watch(self._private_redis)
@@ -200,6 +211,7 @@ class Supervisor(
             stack.push_async_callback(self._executions.aclose)
             for name, work in (("job-keeper", self._keeper.run()), ("scheduler", self._scheduler.run())):
                 self._supervising.append(await stack.enter_async_context(_running(work, name=name)))
+            stack.push_async_callback(self._events.aclose)
             self._opened = stack.pop_all()
 
     async def close(self) -> None:
@@ -267,6 +279,10 @@ class Supervisor(
         async with self._registry.known(runner) as stored:
             await self._instances.stop(stored.definition, reason=ExitReason.UNHEALTHY)
         self._reconciler.look_at(runner)
+
+    def _runner_of(self, unit_name: str) -> str | None:
+        runner = self._site.runner_id(unit_name)
+        return runner if runner in self._registry else None
 
     def _checker_of(self, runner: Runner) -> Checker:
         return Checker(run_command=partial(self._probe_commands.run, runner), key_exists=self._key_exists)

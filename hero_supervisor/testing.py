@@ -19,7 +19,7 @@ from .errors import CommandNotExecutable, Fault, InvalidInput, UnitExists
 from .unit import Capabilities, Property, TransientUnit, UnitEnd, UnitStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from .log_query import LogQuery
     from .ports import ExitKind, UnitWatcher
@@ -92,6 +92,7 @@ class InMemoryProcessManager:
         self.done: list[tuple[str, str, object]] = []
         self._units: dict[str, UnitStatus] = {}
         self._watchers: list[UnitWatcher] = []
+        self._on_change: Callable[[str], None] = lambda _: None
         #: Units that run once.
         self.one_shots = InMemoryOneShots(self._watchers)
         self.reconnects = 0
@@ -105,6 +106,10 @@ class InMemoryProcessManager:
     def watch(self, watcher: UnitWatcher) -> None:
         """Tell ``watcher`` of the ends that ``end`` brings about."""
         self._watchers.append(watcher)
+
+    def tell_changes_to(self, on_change: Callable[[str], None] | None) -> None:
+        """Tell one listener of starts, stops and ends."""
+        self._on_change = on_change or (lambda _: None)
 
     def end(self, unit_name: str, *, active_state: str = "failed", exit_status: int = 1) -> None:
         """Let the process of a unit end, for good as far as systemd is concerned."""
@@ -128,6 +133,7 @@ class InMemoryProcessManager:
         """Say that the process of a unit has ended."""
         for watcher in self._watchers:
             watcher.on_ended(unit_name)
+        self._on_change(unit_name)
 
     async def start(self, unit: TransientUnit) -> UnitStatus:
         """Call a unit running."""
@@ -145,12 +151,14 @@ class InMemoryProcessManager:
             invocation_id=uuid.uuid4().hex,
             state_change_usec=time.time_ns() // 1000,
         )
+        self._on_change(unit.name)
         return self._units[unit.name]
 
     async def stop(self, unit_name: str, *, timeout_s: float) -> UnitStatus:
         """Call a unit stopped."""
         _ = timeout_s
         status = self._units.pop(unit_name, UnitStatus(unit_name))
+        self._on_change(unit_name)
         return replace(status, active_state="inactive", sub_state="dead", main_pid=0)
 
     async def reload(self, unit_name: str, *, timeout_s: float) -> None:
@@ -254,6 +262,16 @@ class InMemoryExitSource:
         #: Why runs were about to be stopped, by invocation id.
         self.expected: dict[str, ExitReason] = {}
         self.counts: Counter[ExitKind] = Counter()
+        self._on_exit: Callable[[ExitRecord], None] = lambda _: None
+
+    def watch(self, on_exit: Callable[[ExitRecord], None]) -> None:
+        """Tell ``on_exit`` of what ``add`` is given."""
+        self._on_exit = on_exit
+
+    def add(self, record: ExitRecord) -> None:
+        """Put a record into ``records`` and tell of it."""
+        self.records.append(record)
+        self._on_exit(record)
 
     async def open(self) -> None:
         """Do nothing."""

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from hero_supervisor.errors import HeroError
 from hero_supervisor.rpc_client import DEFAULT_TIMEOUT_S
 
-from . import audit, failure, job, key, operation, queue, runner, schedule, service, why
+from . import audit, events, failure, job, key, operation, queue, runner, schedule, service, why
 from .session import AsJson, Session, session_of
 
 
@@ -120,6 +120,7 @@ def options(
 
 app.command()(service.status)
 app.command()(why.why)
+app.command()(events.events)
 app.add_typer(runner.app, name="runner", no_args_is_help=True)
 app.add_typer(operation.app, name="operation", no_args_is_help=True)
 app.add_typer(job.app, name="job", no_args_is_help=True)

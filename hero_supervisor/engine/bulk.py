@@ -34,7 +34,9 @@ MAX_REMEMBERED: Final = 500
 class BulkOperations:
     """The operations of one supervisor, under way and ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_change: Callable[[Operation], None] = lambda _: None) -> None:
+        """Args: who is told that an operation has begun, or ended."""
+        self._on_change = on_change
         self._known: dict[str, Operation] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -57,6 +59,7 @@ class BulkOperations:
         # Not at the end of the task's own code: one that is cancelled at once never executes any.
         self._tasks[id].add_done_callback(partial(self._end, id))
         self._forget_old()
+        self._on_change(self._known[id])
         return id
 
     def get(self, id: str) -> Operation:
@@ -110,6 +113,7 @@ class BulkOperations:
         state = OperationState.CANCELLED if task.cancelled() else OperationState.DONE
         self._known[id] = replace(self._known[id], state=state, ended_at=_now())
         del self._tasks[id]
+        self._on_change(self._known[id])
 
     def _note(self, id: str, outcome: RunnerOutcome) -> None:
         operation = self._known[id]

@@ -43,8 +43,20 @@ class _Run:
 class HealthKeeper:
     """Knows which instances are ready, and tells of those that are not alive. Owns the tasks that probe."""
 
-    def __init__(self, checker_of: Callable[[Runner], Checker], on_dead: Callable[[str], None]) -> None:
-        """Args: what makes the tries for a runner, and what to call with the id of a runner to look at."""
+    def __init__(
+        self,
+        checker_of: Callable[[Runner], Checker],
+        on_dead: Callable[[str], None],
+        on_ready: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            checker_of: Makes the tries for a runner.
+            on_dead: Is told the id of a runner of which an instance is not alive.
+            on_ready: Is told the id of a runner of which an instance has become ready, or is not any more.
+        """
+        self._on_ready = on_ready
         self._checker_of = checker_of
         self._on_dead = on_dead
         self._runs: dict[str, _Run] = {}
@@ -115,10 +127,12 @@ class HealthKeeper:
         self.forget([unit.name])
         run = _Run(unit.invocation_id, _probes_of(runner), is_ready)
         self._runs[unit.name] = run
+        self._on_ready(runner.id)
         checker = self._checker_of(runner)
 
         def on_readiness(health: Health) -> None:
             run.is_ready = bool(health.healthy)
+            self._on_ready(runner.id)
             _log("ready", unit.name, health)
 
         def on_liveness(health: Health) -> None:

@@ -19,10 +19,12 @@ from hero_supervisor.errors import RunnerExists, RunnerNotFound, StateUnavailabl
 from hero_supervisor.state import Desired, StoredRunner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from hero_supervisor.runner import Runner
     from hero_supervisor.state import Retry, StateDirectory
+
+    OnStored = Callable[[str, StoredRunner | None, StoredRunner | None], None]
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ class Registry:
     def __init__(self, state: StateDirectory) -> None:
         self._state = state
         self._runners: dict[str, StoredRunner] = {}
+        #: Is told of each runner that is changed, with what it was before and is now; ``None`` for not there.
+        self.on_change: OnStored = lambda *_: None
         #: Set, and replaced, whenever something has changed.
         self._changed = asyncio.Event()
         # A lock lives as long as somebody holds it or waits for it.
@@ -143,6 +147,7 @@ class Registry:
             self._runners[runner] = stored
             raise
         self._tell()
+        self.on_change(runner, stored, None)
 
     async def _put(self, changed: dict[str, StoredRunner]) -> None:
         before = dict(self._runners)
@@ -158,6 +163,8 @@ class Registry:
                 self._runners.update({id: before[id]} if id in before else {})
             raise
         self._tell()
+        for id, stored in changed.items():
+            self.on_change(id, before.get(id), stored)
 
     def _tell(self) -> None:
         self._changed.set()

@@ -39,7 +39,7 @@ from .store import MAX_PER_RUNNER, ExitStore
 from .verdict import add_status, has_ended, record_of, remember
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from hero_supervisor.ports import ProcessManager
@@ -96,6 +96,11 @@ class ExitWatcher:
         #: How many ends were recorded, by kind.
         self.counts: Counter[ExitKind] = Counter()
         self._task: asyncio.Task[None] | None = None
+        self._on_exit: Callable[[ExitRecord], None] = lambda _: None
+
+    def watch(self, on_exit: Callable[[ExitRecord], None]) -> None:
+        """Tell ``on_exit`` from now on of each record that is made; it must not raise."""
+        self._on_exit = on_exit
 
     async def open(self) -> None:
         """Read the records and begin to watch, beside the caller."""
@@ -271,6 +276,7 @@ class ExitWatcher:
             self.counts[ExitKind(record.runner, record.reason, record.will_restart)] += 1
             extra = {"runner": record.runner, "invocation_id": record.invocation_id}
             logger.info("runner %s ended: %s", record.runner, record.explanation, extra=extra)
+            self._on_exit(record)
 
     async def _record_of(self, run: Run) -> ExitRecord | None:
         if run.is_partial and (entries := await self._journal.entries_of(run.invocation_id)):

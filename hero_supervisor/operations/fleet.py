@@ -7,7 +7,7 @@ not touch the others: each has its own outcome. Starts go in the order of ``afte
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Annotated, Any
 
@@ -101,7 +101,14 @@ class FleetOperations(ControlOperations, ChangeOperations):
         Raises:
             SystemdUnavailable: The systemd manager cannot be reached.
         """
-        stored = [self._registry.get(runner) for runner in self._registry]  # those of now: one may be removed meanwhile
+        return await self._statuses(None)
+
+    async def _statuses(self, runners: Iterable[str] | None) -> list[RunnerStatus]:
+        """Return the statuses of runners, of all for ``None``; those that are not there are left out."""
+        wanted = self._registry if runners is None else [runner for runner in runners if runner in self._registry]
+        stored = [self._registry.get(runner) for runner in wanted]  # those of now: one may be removed meanwhile
+        if not stored and runners is not None:
+            return []
         looks = await self._instances.look_at_all([each.definition for each in stored])
         return [self._reconciler.status(each, units) for each, units in zip(stored, looks, strict=True)]
 

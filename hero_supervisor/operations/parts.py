@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hero_supervisor.engine.reconcile import Reconciler
     from hero_supervisor.engine.registry import Registry
     from hero_supervisor.engine.stats import StatsReader
+    from hero_supervisor.events import EventHub
     from hero_supervisor.jobs.demand import DemandKeeper
     from hero_supervisor.jobs.keeper import JobKeeper
     from hero_supervisor.jobs.rates import Rates
@@ -38,6 +39,7 @@ class Parts(ABC):
     _reconciler: Reconciler
     _dependencies: Dependencies
     _bulk: BulkOperations
+    _events: EventHub
     _calendar: Calendar
     _stats: StatsReader
     _keeper: JobKeeper

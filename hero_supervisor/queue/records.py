@@ -45,7 +45,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -135,6 +135,19 @@ STATE_FIELDS: Final = (
     *("status", "runner", "attempt", "failures", "crashes", "holder", "reason", "error", "progress"),
     *("due", "queued_at", "started_at", "ended_at"),
 )
+
+GLANCE_FIELDS: Final = ("status", "runner", "attempt", "reason", "progress")
+
+
+class JobGlance(NamedTuple):
+    """What those see who only watch a job go by."""
+
+    #: ``None`` when there is no such job any more.
+    status: JobStatus | None
+    runner: str = ""
+    attempt: int = 0
+    reason: str = ""
+    progress: object = None
 
 
 def to_fields(job: Job) -> dict[str, str]:
@@ -254,6 +267,18 @@ def state_from(job_id: str, values: Sequence[RawValue]) -> JobState:
         queued_at=raw.moment("queued_at"),
         started_at=raw.moment("started_at"),
         ended_at=raw.moment("ended_at"),
+    )
+
+
+def glance_from(job_id: str, values: Sequence[RawValue]) -> JobGlance:
+    """Build a glance from the values of ``GLANCE_FIELDS``; raises like ``result_from``."""
+    raw = _Record(job_id, GLANCE_FIELDS, values)
+    return JobGlance(
+        status=raw.status(),
+        runner=raw.text("runner") or "",
+        attempt=raw.number("attempt") or 0,
+        reason=raw.text("reason") or "",
+        progress=raw.json("progress"),
     )
 
 

@@ -152,6 +152,10 @@ class JobStore:
                 outcomes.append(exc)
         return outcomes
 
+    async def read_glances(self, job_ids: Sequence[str]) -> list[records.JobGlance | None]:
+        """Return what is to be seen of each job; one without status when it is not there, ``None`` when unreadable."""
+        return [_glance(*each) for each in zip(job_ids, await self._read(job_ids, records.GLANCE_FIELDS), strict=True)]
+
     async def key_exists(self, key: str) -> bool:
         """Tell whether a key exists."""
         async with self.server.call():
@@ -210,6 +214,15 @@ def _checked(job_id: str, values: object) -> list[RawValue] | HeroError:
     if isinstance(values, list):
         return values
     return records.corrupt(job_id, "record", "is not a hash")
+
+
+def _glance(job_id: str, values: list[RawValue] | HeroError) -> records.JobGlance | None:
+    if isinstance(values, HeroError):
+        return records.JobGlance(None) if isinstance(values, JobNotFound) else None
+    try:
+        return records.glance_from(job_id, values)
+    except HeroError:
+        return None
 
 
 def _accept(answer: bytes, job_id: str, verb: str) -> None:

@@ -2,8 +2,8 @@
 
 from .access import Access, authorise
 from .caller import Caller, Peer
-from .dispatch import Dispatcher, refusal
+from .dispatch import Dispatcher
 from .openrpc import discovery
 from .tally import Tally
 
-__all__ = ["Access", "Caller", "Dispatcher", "Peer", "Tally", "authorise", "discovery", "refusal"]
+__all__ = ["Access", "Caller", "Dispatcher", "Peer", "Tally", "authorise", "discovery"]

@@ -35,6 +35,7 @@ CODES: Final[dict[type[errors.HeroError], int]] = {
     errors.RedisUnavailable: -32021,
     errors.JournalUnavailable: -32022,
     errors.StateUnavailable: -32023,
+    errors.TooManyStreams: -32024,
     errors.PermissionDenied: -32030,
     errors.WrongSecret: -32031,
     errors.TooManyTries: -32032,

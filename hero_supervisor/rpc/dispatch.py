@@ -12,9 +12,10 @@ import logging
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from inspect import BoundArguments, Signature
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -40,8 +41,6 @@ from .tally import UNKNOWN, Tally
 if TYPE_CHECKING:
     from hero_supervisor.supervisor import Supervisor
 
-    from .aliases import Shape
-
 logger = logging.getLogger(__name__)
 
 #: Most requests in one batch, and how many of them run at once.
@@ -51,6 +50,7 @@ BATCH_CONCURRENCY: Final = 25
 Response = dict[str, Any]
 Handler = Callable[["_Request"], Awaitable[Result]]
 _Work = Callable[["_Request"], Awaitable[object]]
+_Shape = Callable[[Any], Awaitable[Any]]
 
 
 class _Request(msgspec.Struct):
@@ -76,23 +76,40 @@ class Dispatcher:
     def __init__(self, supervisor: Supervisor, access: Access | None = None) -> None:
         """Args: what is called; and who may call it, which the supervisor's settings say when not given."""
         self._access = access or Access.to(supervisor)
+        self._trail = Trail(supervisor.audit, supervisor.audit_scope)
         methods = {method.name: method for method in METHODS}
-        make = partial(_handler, supervisor, self._access, Trail(supervisor.audit, supervisor.audit_scope))
-        self._handlers: dict[str, Handler] = {name: make(method) for name, method in methods.items()}
+        self._handlers = {name: self.handler(method, getattr(supervisor, name)) for name, method in methods.items()}
         for alias in ALIASES:
-            self._handlers[alias.name] = make(methods[alias.method], shape=alias.shape)
+            shape = partial(alias.shape, supervisor) if alias.shape else None
+            self._handlers[alias.name] = self.handler(
+                methods[alias.method], getattr(supervisor, alias.method), shape=shape
+            )
         self._handlers[DISCOVER] = _discover
         #: What came, in numbers.
         self.tally = Tally()
         self._names = {name: name for name in (*methods, DISCOVER)} | {each.name: each.method for each in ALIASES}
 
-    async def answer(self, body: bytes, *, caller: Caller | None = None) -> bytes | None:
+    def handler(self, method: Method, call: Callable[..., Awaitable[Any]], *, shape: _Shape | None = None) -> Handler:
+        """Return what answers calls of a method; ``answer`` takes those that a transport has for one connection.
+
+        Args:
+            method: Its name, and who may call it.
+            call: What it calls.
+            shape: What its answer is made into.
+        """
+        carry_out = _carrying_out(self._access, method, call, shape)
+        return _handler(_audited(carry_out, self._trail, method.name) if self._trail.has(method) else carry_out, method)
+
+    async def answer(
+        self, body: bytes, *, caller: Caller | None = None, own: Mapping[str, Handler] = MappingProxyType({})
+    ) -> bytes | None:
         """Answer the body of a request.
 
         Args:
             body: A request or a batch, as JSON in UTF-8.
             caller: What the transport says of the caller; a secret in the params counts when that has shown none.
                 Nobody knows who it is when not given.
+            own: Methods that only this caller has.
 
         Returns:
             The response or batch of responses as JSON; ``None`` when only notifications were sent.
@@ -103,12 +120,14 @@ class Dispatcher:
         except Unparsable as exc:
             return _encode(_error(None, codes.PARSE_ERROR, f"cannot parse the request: {exc}"))
         if isinstance(request, list):
-            responses = await self._batch(request, caller)
+            responses = await self._batch(request, caller, own)
             return _encode(responses) if responses else None
-        response = await self._one(request, caller)
+        response = await self._one(request, caller, own)
         return None if response is None else _encode(response)
 
-    async def _batch(self, requests: list[Envelope | Malformed], caller: Caller) -> list[Response] | Response:
+    async def _batch(
+        self, requests: list[Envelope | Malformed], caller: Caller, own: Mapping[str, Handler]
+    ) -> list[Response] | Response:
         if not requests:
             return _error(None, codes.INVALID_REQUEST, "cannot answer an empty batch")
         if len(requests) > MAX_BATCH:
@@ -118,17 +137,18 @@ class Dispatcher:
 
         async def work() -> None:
             for number, request in left:
-                responses[number] = await self._one(request, caller)
+                responses[number] = await self._one(request, caller, own)
 
         await asyncio.gather(*(work() for _ in range(BATCH_CONCURRENCY)))
         return [response for response in responses if response is not None]
 
-    async def _one(self, request: Envelope | Malformed, caller: Caller) -> Response | None:
+    async def _one(self, request: Envelope | Malformed, caller: Caller, own: Mapping[str, Handler]) -> Response | None:
         if isinstance(request, Malformed):
             return _error(request.id, codes.INVALID_REQUEST, f"cannot read the request: {request.fault}")
-        arguments = [_Request(request.params, caller)]
+        handlers = {request.method: own[request.method]} if request.method in own else self._handlers
+        asked = Request(request.method, [_Request(request.params, caller)], request.id)
         began = time.perf_counter()
-        _, result = await dispatch_request(self._handlers, NOCONTEXT, Request(request.method, arguments, request.id))
+        _, result = await dispatch_request(handlers, NOCONTEXT, asked)
         error = result._error if isinstance(result, Left) else None  # noqa: SLF001  # it has no accessor
         self.tally.count(self._names.get(request.method, UNKNOWN), error, time.perf_counter() - began)
         if request.id is UNSET:
@@ -138,12 +158,7 @@ class Dispatcher:
         return {"jsonrpc": "2.0", "result": result._value.result, "id": request.id}  # noqa: SLF001
 
 
-def _handler(
-    supervisor: Supervisor, access: Access, trail: Trail, method: Method, *, shape: Shape | None = None
-) -> Handler:
-    carry_out = _carrying_out(supervisor, access, method, shape)
-    work = _audited(carry_out, trail, method.name) if trail.has(method) else carry_out
-
+def _handler(work: _Work, method: Method) -> Handler:
     async def handle(request: _Request) -> Result:
         try:
             return Success(await work(request))
@@ -162,9 +177,8 @@ def _handler(
     return handle
 
 
-def _carrying_out(supervisor: Supervisor, access: Access, method: Method, shape: Shape | None) -> _Work:
+def _carrying_out(access: Access, method: Method, call: Callable[..., Awaitable[Any]], shape: _Shape | None) -> _Work:
     """Return what does the work of a method for those who may have it done."""
-    call = getattr(supervisor, method.name)
     parameters = params.parameters_of(call)
 
     async def carry_out(request: _Request) -> object:
@@ -180,7 +194,7 @@ def _carrying_out(supervisor: Supervisor, access: Access, method: Method, shape:
             authorise(caller, needed, method.name)
         result = await call(**arguments)
         access.look_at(result, caller.peer)
-        return result if shape is None else await shape(supervisor, result)
+        return result if shape is None else await shape(result)
 
     return carry_out
 
@@ -209,11 +223,6 @@ def _audited(carry_out: _Work, trail: Trail, method: str) -> _Work:
 async def _discover(request: _Request) -> Result:  # it takes no params, and minds none
     document = await asyncio.to_thread(discovery)  # the first time it takes a while
     return Success(msgspec.Raw(document.body))
-
-
-def refusal(error: HeroError) -> bytes:
-    """Return the answer to a caller whose request is not read, because of who it is."""
-    return _encode(_error(None, codes.code_of(error), error.message, error.data()))
 
 
 def _failure(id: object, method: str, error: Any) -> Response:

@@ -16,6 +16,7 @@ import msgspec
 import msgspec.inspect
 
 from hero_supervisor import errors
+from hero_supervisor.events import AnyEvent
 from hero_supervisor.supervisor import Supervisor
 
 from .aliases import ALIASES
@@ -23,9 +24,10 @@ from .codes import CODES, INTERNAL_ERROR, described_as
 from .docstring import Docstring, docstring_of, field_comments, flowing
 from .methods import METHODS, Method
 from .params import Parameter, parameters_of
+from .subscriptions import NOTIFICATION, SUBSCRIBE, UNSUBSCRIBE, Subscriptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 #: The newest version that all current tools accept.
 OPENRPC: Final = "1.3.2"
@@ -55,7 +57,8 @@ def discovery() -> Discovery:
 def document() -> dict[str, Any]:
     """Return the document as plain data."""
     calls = [_Call.of(method) for method in METHODS]
-    types = [type_ for call in calls for type_ in call.types]
+    subscribing = [_Call.of(method, Subscriptions) for method in (SUBSCRIBE, UNSUBSCRIBE)]
+    types = [type_ for call in [*calls, *subscribing] for type_ in call.types] + [AnyEvent]
     schemas, components = msgspec.json.schema_components(types, ref_template=_SCHEMAS)
     remaining = iter(map(_tidied, schemas))
     return {
@@ -68,9 +71,10 @@ def document() -> dict[str, Any]:
         },
         "servers": [{"name": "local", "url": "http://127.0.0.1:3030/"}],
         "methods": [call.described([next(remaining) for _ in call.types]) for call in calls],
+        "x-subscriptions": [_subscription(subscribing, remaining)],
         "components": {
             "schemas": _described_fields({name: _tidied(each) for name, each in sorted(components.items())}, types),
-            "errors": _errors(calls),
+            "errors": _errors([*calls, *subscribing]),
         },
     }
 
@@ -85,8 +89,8 @@ class _Call(NamedTuple):
     tag: str
 
     @classmethod
-    def of(cls, method: Method) -> _Call:
-        function = getattr(Supervisor, method.name)
+    def of(cls, method: Method, owner: type = Supervisor) -> _Call:
+        function = getattr(owner, method.name)
         result = get_type_hints(function, include_extras=True)["return"]
         tag = function.__module__.rpartition(".")[2]
         return cls(method, parameters_of(function), result, docstring_of(function), tag)
@@ -117,7 +121,7 @@ class _Call(NamedTuple):
                 {"$ref": f"#/components/errors/{name}"}
                 for name in [*(each.__name__ for each in self.failures), _INTERNAL]
             ],
-            "examples": [_pairing(self.method.name)],
+            "examples": [_pairing(self.method.name)] if self.method.name in examples() else [],
             "x-hero-scope": self.method.scope.name.lower(),
             "x-hero-idempotent": self.method.is_idempotent,
             "x-hero-aliases": aliases,
@@ -150,6 +154,25 @@ def _pairing(method: str) -> dict[str, Any]:
         "name": method,
         "params": [{"name": name, "value": value} for name, value in example["params"].items()],
         "result": {"name": "result", "value": example["result"]},
+    }
+
+
+def _subscription(calls: Iterable[_Call], schemas: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    """Return the description of the subscription to events, for which OpenRPC has no words.
+
+    Args:
+        calls: How it is begun and ended.
+        schemas: Those of the calls' types, then that of an event.
+    """
+    subscribe, unsubscribe = (call.described([next(schemas) for _ in call.types]) for call in calls)
+    id = {"name": "subscription", "description": "What `events_subscribe` returned.", "schema": {"type": "string"}}
+    result = {"name": "result", "description": "The event.", "schema": next(schemas)}
+    return {
+        "name": "events",
+        "summary": "What happens, as it happens; over WebSocket only",
+        "subscribe": subscribe,
+        "unsubscribe": unsubscribe,
+        "notification": {"method": NOTIFICATION, "paramStructure": "by-name", "params": [id, result]},
     }
 
 

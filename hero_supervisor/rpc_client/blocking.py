@@ -133,7 +133,7 @@ class RawClient:
             except ConnectionError:
                 if not may_repeat:
                     raise
-        return self._exchange(_connect(self._target, deadline), request, read, deadline)
+        return self._exchange(connect(self._target, deadline), request, read, deadline)
 
     def _exchange(self, connection: socket.socket, request: bytes, read: _Read, deadline: float) -> Any:
         response = self._target.response()
@@ -196,7 +196,16 @@ class _Idle:
         self.close()
 
 
-def _connect(target: Target, deadline: float) -> socket.socket:
+def connect(target: Target, deadline: float) -> socket.socket:
+    """Connect to a service.
+
+    Args:
+        target: Where it is.
+        deadline: When that has to be done, on the clock of ``time.monotonic``.
+
+    Raises:
+        OSError: That did not succeed.
+    """
     address, left_s = target.address, _left_s(deadline)
     if address.socket:
         connection = socket.socket(socket.AF_UNIX)

@@ -37,7 +37,7 @@ from .unit_starts import UnitStarts
 from .unit_status import get_property, name_in, value_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hero_supervisor.ports import UnitWatcher
     from hero_supervisor.unit import Property, TransientUnit
@@ -81,6 +81,7 @@ class SystemdManager:
         self._version = 0
         self._capabilities = Capabilities(is_user=user)
         self._watchers: list[UnitWatcher] = []
+        self._on_change: Callable[[str], None] | None = None
 
     @property
     def reconnects(self) -> int:
@@ -133,6 +134,13 @@ class SystemdManager:
     def watch(self, watcher: UnitWatcher) -> None:
         """Tell ``watcher`` from now on what happens to units, foreign ones included."""
         self._watchers.append(watcher)
+
+    def tell_changes_to(self, on_change: Callable[[str], None] | None) -> None:
+        """Tell one listener from now on the name of each service unit of which anything changes; ``None``: nobody.
+
+        There are a dozen changes for a start, and units of others are among them; nothing may be awaited there.
+        """
+        self._on_change = on_change
 
     # -- verbs ---------------------------------------------------------------------------------------------------
 
@@ -337,8 +345,10 @@ class SystemdManager:
         self._jobs.on_removed(path, result)
 
     def on_changed(self, path: str) -> None:
-        """Forget the status of a unit."""
+        """Forget the status of a unit, and pass on that it has changed."""
         self._units.statuses.drop(path)
+        if self._on_change is not None:
+            self._on_change(name_in(path))
 
     def on_main_process_ended(self, path: str) -> None:
         """Pass on that a unit has no main process any more."""

@@ -9,13 +9,15 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from hero_supervisor.rpc import Access, Dispatcher, discovery
 
-from .hosts import KnownHostsOnly
+from .events_endpoint import EventsEndpoint
+from .hosts import KnownHostsOnly, KnownOrigins
 from .metrics_endpoint import MetricsEndpoint
 from .rpc_endpoint import RpcEndpoint
+from .socket_endpoint import SocketEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +40,8 @@ def http_app(
 ) -> ASGIApp:
     """Return the ASGI application: JSON-RPC by POST at ``/`` and ``/rpc``, its description at ``/openrpc.json``.
 
-    ``/metrics`` has numbers for Prometheus. ``/healthz`` answers as long as the service does; ``/readyz`` says whether
-    systemd and Redis do, by 200 or 503.
+    Events are at ``/events``, and with JSON-RPC over WebSocket at ``/ws``. ``/metrics`` has numbers for Prometheus.
+    ``/healthz`` answers as long as the service does; ``/readyz`` says whether systemd and Redis do, by 200 or 503.
 
     Args:
         supervisor: Answers the calls.
@@ -55,13 +57,18 @@ def http_app(
         return Response(msgspec.json.encode(health), status_code=status, media_type="application/json")
 
     access = access or Access.to(supervisor)
+    origins = KnownOrigins(cors_origins, is_loopback=is_loopback)
     dispatcher = Dispatcher(supervisor, access)
     rpc = RpcEndpoint(dispatcher, access)
     metrics = MetricsEndpoint(supervisor, access, dispatcher.tally).answer
     posts = [Route(path, rpc, methods=["POST"]) for path in _RPC_PATHS]
     looks = {"/openrpc.json": _describe, "/healthz": _live, "/readyz": ready, "/metrics": metrics}
     gets = [Route(path, endpoint, methods=["GET"]) for path, endpoint in looks.items()]
-    application = _calls_first(rpc, Starlette(routes=[*posts, *gets]))
+    follows = [
+        Route("/events", EventsEndpoint(supervisor, access)),
+        WebSocketRoute("/ws", SocketEndpoint(supervisor, access, dispatcher, origins)),
+    ]
+    application = _calls_first(rpc, Starlette(routes=[*posts, *gets, *follows]))
     if cors_origins:
         # Credentials are keys in a header that a page sets itself: no cookies.
         headers = ["Authorization", "Content-Type"]

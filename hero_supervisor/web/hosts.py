@@ -1,4 +1,6 @@
-"""Which names a service answers to: where only this machine can connect, its own, and those of the settings.
+"""Which names a service answers to, and whose pages may open a WebSocket.
+
+It answers to these names: where only this machine can connect, its own, and those of the settings.
 
 A web page may have a name of its own that it lets resolve to 127.0.0.1 (DNS rebinding): then a browser lets it read our
 answers, for to the browser we are that page's own server. The ``Host`` header has the name. Where other machines can
@@ -52,6 +54,24 @@ class KnownHostsOnly:
     def _looks_known(self, host: bytes) -> bool:
         name = _name_in(host)
         return name == "localhost" or name in self._names or _is_address(name, is_loopback=self._is_loopback)
+
+
+class KnownOrigins:
+    """Where pages may be from that open a WebSocket: from us, from the settings, or from this machine."""
+
+    def __init__(self, origins: Iterable[str] = (), *, is_loopback: bool = True) -> None:
+        """Args: the origins in the settings; and whether only this machine can connect."""
+        self._origins = frozenset(origins)
+        self._is_loopback = is_loopback
+
+    def has(self, origin: bytes | None, host: bytes | None) -> bool:
+        """Whether an ``Origin`` header names one of them; who sends none is no page. Compares it with ``Host``."""
+        if origin is None or origin.decode(errors="replace") in self._origins:
+            return True
+        address = origin.partition(b"://")[2]
+        name = _name_in(address)
+        is_local = self._is_loopback and (name == "localhost" or _is_address(name, is_loopback=True))
+        return bool(address) and (address == host or is_local)
 
 
 def _name_in(host: bytes) -> str:

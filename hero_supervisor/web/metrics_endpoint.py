@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
-from hero_supervisor.errors import PermissionDenied, WrongSecret
+from hero_supervisor.errors import PermissionDenied
 from hero_supervisor.metrics import CONTENT_TYPE, render
 from hero_supervisor.rpc import authorise
 from hero_supervisor.scope import Scope
 
-from .rpc_endpoint import caller_of, refused
+from .refusal import refusal
+from .rpc_endpoint import caller_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,10 +36,8 @@ class MetricsEndpoint:
         """Answer a request; 403 to who may not read, 401 to who shows a wrong secret."""
         try:
             authorise(caller_of(request.scope, self._access), Scope.READ, "metrics")
-        except WrongSecret as exc:
-            return refused(exc)
         except PermissionDenied as exc:
-            return PlainTextResponse(f"{exc.message}\n", status_code=403)
+            return refusal(exc)
         async with self._one_at_a_time:
             measures = await self._supervisor.measure()
             text = await asyncio.to_thread(render, measures, self._tally.copy())

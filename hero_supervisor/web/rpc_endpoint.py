@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse
 
-from hero_supervisor.errors import TooManyTries, WrongSecret
-from hero_supervisor.rpc import refusal
+from hero_supervisor.errors import WrongSecret
 
 from .peers import peer_in
+from .refusal import refusal
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -43,7 +43,7 @@ class RpcEndpoint:
         try:
             caller = caller_of(scope, self._access)
         except WrongSecret as exc:
-            await refused(exc)(scope, receive, send)
+            await refusal(exc)(scope, receive, send)
             return
         try:
             body = await _body_of(receive, int(headers.get(b"content-length", b"0")))
@@ -86,15 +86,6 @@ def _length(content: bytes) -> tuple[bytes, bytes]:
 @lru_cache(maxsize=64)
 def _is_json(content_type: bytes) -> bool:
     return content_type.partition(b";")[0].strip().lower() in _TYPES
-
-
-def refused(error: WrongSecret) -> Response:
-    """Return the answer to a wrong secret in the header, as HTTP has it: 401, or 429 after too many of them."""
-    if isinstance(error, TooManyTries):
-        status, extra = 429, {"Retry-After": str(error.facts["retry_after_s"])}
-    else:
-        status, extra = 401, {"WWW-Authenticate": "Bearer"}
-    return Response(refusal(error), status_code=status, headers=extra, media_type="application/json")
 
 
 def caller_of(scope: Scope, access: Access) -> Caller:

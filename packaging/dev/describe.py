@@ -92,6 +92,17 @@ def described(method: Schema) -> Iterator[str]:
         yield f"[Errors](#errors): {', '.join(errors)}."
 
 
+def subscription(described_: Schema) -> Iterator[str]:
+    """Yield the paragraphs about a subscription."""
+    yield f"{described_['summary']}: [events.md](events.md)."
+    yield from described(described_["subscribe"])
+    yield from described(described_["unsubscribe"])
+    notification = described_["notification"]
+    yield f"### {notification['method']}\n\nThe notification."
+    rows = (row(f"`{each['name']}`", type_of(each["schema"]), each["description"]) for each in notification["params"])
+    yield "\n".join(["| parameter | type | |", "|---|---|---|", *rows])
+
+
 def type_section(name: str, schema: Schema) -> Iterator[str]:
     """Yield the paragraphs about a type."""
     yield f"### {name}\n\n{schema.get('description', '')}".rstrip()
@@ -120,6 +131,9 @@ def reference(content: Schema) -> Iterator[str]:
         for method in methods:
             if method["tags"][0]["name"] == tag:
                 yield from described(method)
+    yield "## Subscriptions"
+    for each in content["x-subscriptions"]:
+        yield from subscription(each)
     yield "## Errors"
     rows = (
         row(name, each["code"], f"`{each['data']['kind']}`", each["message"])

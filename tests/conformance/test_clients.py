@@ -14,6 +14,7 @@ import pytest
 from hero_supervisor.rpc.openrpc import examples
 from tests.conftest import missing
 from tests.e2e.conftest import service, stopped_service
+from tests.e2e.test_events import first_line, running
 from tests.integrating_fixtures import programs
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ def test_the_program_in_the_documentation_prints_the_output_of_its_job(stopped_s
     command = ["node", "--input-type=module", "--eval", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=FOLDER, env=environ)
     assert (done.stdout, done.stderr, done.returncode) == ("42\n", "", 0)
+
+
+def test_the_program_in_the_documentation_of_events_prints_what_happens(service: Service) -> None:
+    (program,) = programs("javascript", service.url, page="events")
+    command = ["node", "--input-type=module", "--eval", program]
+    with running(command, cwd=FOLDER) as process:
+        event = json.loads(first_line(process, service))
+        assert (event["topic"], event["runner"]) == ("runner", "web")
 
 
 def test_the_generated_typescript_client_compiles_and_runs(service: Service, tmp_path: Path) -> None:

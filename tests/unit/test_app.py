@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from typing import Any
 
+import pytest
 import uvicorn
 
-from hero_supervisor.app import _Server, listen
+from hero_supervisor.app import OPEN_FILES, _Server, allow_open_files, listen
 
 
 class Counting(_Server):
@@ -40,3 +42,23 @@ async def test_a_server_with_nothing_to_do_turns_once_a_second_and_still_answers
     async with asyncio.timeout(5):
         await serving
     sock.close()
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ((1024, 524_288), [(OPEN_FILES, 524_288)]),
+        ((1024, 4096), [(4096, 4096)]),
+        ((1024, resource.RLIM_INFINITY), [(OPEN_FILES, resource.RLIM_INFINITY)]),
+        ((524_288, 524_288), []),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), []),
+    ],
+)
+def test_as_many_files_may_be_open_as_are_needed(
+    limits: tuple[int, int], expected: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: found.append(limits))
+    allow_open_files()
+    assert found == expected

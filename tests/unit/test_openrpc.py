@@ -162,6 +162,24 @@ def test_each_method_has_an_example(content: dict[str, Any]) -> None:
     assert sorted(examples()) == sorted(names)
 
 
+def test_the_subscription_is_described(content: dict[str, Any]) -> None:
+    [subscription] = content["x-subscriptions"]
+    assert subscription["subscribe"]["name"] == "events_subscribe"
+    assert [param["name"] for param in subscription["subscribe"]["params"]] == ["topics", "runner", "job", "since"]
+    assert subscription["unsubscribe"]["name"] == "events_unsubscribe"
+    assert subscription["notification"]["method"] == "events_subscription"
+    for param in (*subscription["subscribe"]["params"], *subscription["notification"]["params"]):
+        assert param["description"]
+
+
+def test_an_event_is_as_described(content: dict[str, Any]) -> None:
+    result = content["x-subscriptions"][0]["notification"]["params"][1]["schema"]
+    event = {"topic": "job", "cursor": "0f3a91bc-7", "at": "2026-07-02T10:00:00Z", "data": {"status": "started"}}
+    validator = Draft7Validator({**result, "components": content["components"]})
+    validator.validate(event)
+    assert not validator.is_valid({**event, "topic": "exit"})
+
+
 def test_the_parts_of_a_docstring_are_told_apart() -> None:
     def method() -> None:
         """Do a thing. It is ``odd``
