@@ -68,6 +68,8 @@ class KeyStore:
         self._noted_at: dict[str, datetime] = {}
         self._changing = asyncio.Lock()
         self._noting: asyncio.Task[None] | None = None
+        #: Who is told, at once, when a key was removed.
+        self.on_removed: list[Callable[[ApiKey], None]] = []
 
     def load(self) -> None:
         """Read the file.
@@ -172,6 +174,8 @@ class KeyStore:
             await self._write({id: each for id, each in self._keys.items() if id != stored.key.id})
             del self._keys[stored.key.id]
             self._noted_at.pop(stored.key.id, None)
+        for tell in self.on_removed:
+            tell(stored.key)
         return stored.key
 
     def _find(self, name_or_id: str) -> _StoredKey:

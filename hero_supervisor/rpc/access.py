@@ -24,6 +24,7 @@ from hero_supervisor.runner import Runner
 from hero_supervisor.scope import Scope, highest
 
 from .caller import Caller, Peer
+from .leases import Leases
 from .throttle import Throttle
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Access:
         self._anonymous = anonymous
         self._admin_gid = admin_gid
         self._failures = failures or Throttle()
+        #: What callers keep open.
+        self.leases = Leases(keys)
 
     @classmethod
     def to(cls, supervisor: Supervisor, *, admin_gid: int | None = None) -> Access:
@@ -87,13 +90,15 @@ class Access:
         by_peer = self._by_connection(peer)
         if secret is None or not (self._secrets or self._keys.listed()):
             return by_peer
+        key = None
         if found := secret_in(self._secrets, secret):
             who, scope = found
         elif key := self._keys.check(secret):
             who, scope = f"key {key.name}", key.scope
         else:
             raise self._failed(peer)
-        return Caller(who, highest(scope, by_peer.scope), peer, has_shown_secret=True)
+        scope = highest(scope, by_peer.scope)
+        return Caller(who, scope, peer, has_shown_secret=True, key_id=key.id if key else None)
 
     def with_secret(self, caller: Caller, secret: str | None) -> Caller:
         """Tell who calls when there is a secret in the params, too; that of the header is stronger. Raises as above."""

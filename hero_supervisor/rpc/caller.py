@@ -45,3 +45,5 @@ class Caller(msgspec.Struct, frozen=True):
     scope: Scope
     peer: Peer
     has_shown_secret: bool = False
+    #: Of the key that it has shown.
+    key_id: str | None = None

@@ -79,13 +79,15 @@ class EventsEndpoint:
         async with AsyncExitStack() as stack:
             try:
                 headers = dict(scope["headers"])
-                authorise(caller_of(scope, self._access), Scope.READ, "events")
+                caller = caller_of(scope, self._access)
+                authorise(caller, Scope.READ, "events")
                 query, since = asked(scope["query_string"], headers.get(b"last-event-id", b""))
                 stream = await stack.enter_async_context(self._supervisor.open_events(query, since))
             except HeroError as exc:
                 await refusal(exc)(scope, receive, send)
                 return
-            await _answer(stream, receive, send)
+            with self._access.leases.of(caller, stream.close):
+                await _answer(stream, receive, send)
 
 
 def asked(query_string: bytes, last_id: bytes) -> tuple[EventQuery, Position | None]:

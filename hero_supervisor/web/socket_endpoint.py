@@ -39,6 +39,8 @@ MAX_CALLS: Final = 16
 #: Seconds between two pings to a client, and until it is given up when it does not answer one.
 PING_S: Final = 20.0
 PONG_S: Final = 20.0
+#: Why a connection is closed whose caller may not have it any more. Source: RFC 6455, section 7.4.1.
+POLICY_VIOLATION: Final = 1008
 
 
 class SocketEndpoint:
@@ -74,7 +76,9 @@ class SocketEndpoint:
             try:
                 caller = caller_of(scope, self._access)
                 await send({"type": "websocket.accept"})
-                await _Connection(self._supervisor, self._dispatcher, send, caller).serve(receive)
+                connection = _Connection(self._supervisor, self._dispatcher, send, caller)
+                with self._access.leases.of(caller, connection.end):
+                    await connection.serve(receive)
             except WrongSecret as exc:
                 await refusal(exc)(scope, receive, send)
             except OSError:
@@ -91,18 +95,27 @@ class _Connection:
         self._send = send
         self._caller = caller
         self._slots = asyncio.Semaphore(MAX_CALLS)
+        self._ending: asyncio.Task[None] | None = None
         self._subscriptions = Subscriptions(supervisor, self._tell)
         self._own = {
             SUBSCRIBE.name: dispatcher.handler(SUBSCRIBE, self._subscriptions.events_subscribe),
             UNSUBSCRIBE.name: dispatcher.handler(UNSUBSCRIBE, self._subscriptions.events_unsubscribe),
         }
 
+    def end(self) -> None:
+        """Close the connection, and answer no further call: its key is good no more."""
+        self._ending = asyncio.create_task(self._close(), name="close-websocket")
+
+    async def _close(self) -> None:
+        with suppress(OSError):  # the client is gone
+            await self._send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": "the key is good no more"})
+
     async def serve(self, receive: Receive) -> None:
         """Answer calls until the client is gone."""
         try:
             async with asyncio.TaskGroup() as calls:
                 await self._slots.acquire()
-                while (message := await receive())["type"] == "websocket.receive":
+                while (message := await receive())["type"] == "websocket.receive" and self._ending is None:
                     calls.create_task(self._answer(_body_of(message)))
                     await self._slots.acquire()
                 await self._subscriptions.aclose()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import stat
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from hero_supervisor.rpc_client import RpcClient, RpcError
 from tests.e2e.conftest import BIN, IS_ROOT, SCOPE, eventually
@@ -285,3 +289,31 @@ def test_secrets_of_the_settings_are_nowhere_to_be_seen(stopped_service: Service
     places += [json.dumps(admin.call(method)) for method in ("get_health", "get_all_status", "rpc.discover")]
     assert not [place for place in places if "the-admins-own-secret" in place]
     assert [each["who"] for each in audited(stopped_service, method="start_runner")] == ["admin_secrets"]
+
+
+@pytest.mark.parametrize("how", ["removed", "expired"])
+def test_what_is_open_ends_with_the_key_by_which_it_was_opened(service: Service, how: str) -> None:
+    admin = local(service)
+    admin.call("create_key", ["other", "read"])  # where there is none, any is of no account
+    wanted = {"name": "ci", "scope": "admin"} | ({"expires_in_s": 2} if how == "expired" else {})
+    headers = {"Authorization": f"Bearer {admin.call('create_key', wanted)['key']}"}
+    stream = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    stream.request("GET", "/events", headers=headers)
+    events = stream.getresponse()
+    assert events.status == 200
+    with contextlib.closing(stream), connect(f"ws://127.0.0.1:{service.port}/ws", additional_headers=headers) as socket:
+        request = '{"jsonrpc": "2.0", "id": 1, "method": "start_all"}'
+        socket.send(request)
+        assert '"result"' in str(socket.recv(timeout=20))
+        if how == "removed":
+            admin.call("remove_key", ["ci"])
+            with contextlib.suppress(ConnectionClosed):
+                socket.send(request)  # it is closed already, or this is not answered
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=20)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
+        assert events.read().startswith(b"retry: ")  # until its end
+    assert (
+        denied(RpcClient(service.url, headers["Authorization"].removeprefix("Bearer ")), "list_runners").code == -32031
+    )
