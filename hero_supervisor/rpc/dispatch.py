@@ -36,6 +36,7 @@ from .caller import Caller, Peer
 from .envelope import Envelope, Malformed, Unparsable, requests_in
 from .methods import METHODS, Method
 from .openrpc import DISCOVER, discovery
+from .repeats import Repeats
 from .tally import UNKNOWN, Tally
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Dispatcher:
     def __init__(self, supervisor: Supervisor, access: Access | None = None) -> None:
         """Args: what is called; and who may call it, which the supervisor's settings say when not given."""
         self._access = access or Access.to(supervisor)
+        self._repeats = Repeats()
         self._trail = Trail(supervisor.audit, supervisor.audit_scope)
         methods = {method.name: method for method in METHODS}
         self._handlers = {name: self.handler(method, getattr(supervisor, name)) for name, method in methods.items()}
@@ -97,7 +99,7 @@ class Dispatcher:
             call: What it calls.
             shape: What its answer is made into.
         """
-        carry_out = _carrying_out(self._access, method, call, shape)
+        carry_out = _carrying_out(self._access, self._repeats, method, call, shape)
         return _handler(_audited(carry_out, self._trail, method.name) if self._trail.has(method) else carry_out, method)
 
     async def answer(
@@ -177,12 +179,19 @@ def _handler(work: _Work, method: Method) -> Handler:
     return handle
 
 
-def _carrying_out(access: Access, method: Method, call: Callable[..., Awaitable[Any]], shape: _Shape | None) -> _Work:
+def _carrying_out(
+    access: Access,
+    repeats: Repeats,
+    method: Method,
+    call: Callable[..., Awaitable[Any]],
+    shape: _Shape | None,
+) -> _Work:
     """Return what does the work of a method for those who may have it done."""
     parameters = params.parameters_of(call)
+    takes_key = method.changes_something and not params.has_jobs(parameters)
 
     async def carry_out(request: _Request) -> object:
-        asked = params.read(request.params, parameters)
+        asked = params.read(request.params, parameters, takes_key=takes_key)
         request.arguments = asked.arguments
         if asked.secret is not None:
             request.caller = access.with_secret(request.caller, asked.secret)
@@ -192,7 +201,11 @@ def _carrying_out(access: Access, method: Method, call: Callable[..., Awaitable[
         needed = scope_with(method.scope, arguments.values())
         if needed is not method.scope:
             authorise(caller, needed, method.name)
-        result = await call(**arguments)
+        if asked.idempotency_key is None:
+            result = await call(**arguments)
+        else:
+            content = (method.name, asked.arguments)
+            result = await repeats.once(caller.who, asked.idempotency_key, content, partial(call, **arguments))
         access.look_at(result, caller.peer)
         return result if shape is None else await shape(result)
 

@@ -19,6 +19,11 @@ class Method(NamedTuple):
     #: only when that has an ``id``.
     is_idempotent: bool = True
 
+    @property
+    def changes_something(self) -> bool:
+        """Whether it is more than a look."""
+        return self.scope.includes(Scope.USER)
+
 
 METHODS: Final = (
     # The original's twelve.

@@ -23,7 +23,7 @@ from .aliases import ALIASES
 from .codes import CODES, INTERNAL_ERROR, described_as
 from .docstring import Docstring, docstring_of, field_comments, flowing
 from .methods import METHODS, Method
-from .params import Parameter, parameters_of
+from .params import Parameter, has_jobs, parameters_of
 from .subscriptions import NOTIFICATION, SUBSCRIBE, UNSUBSCRIBE, Subscriptions
 
 if TYPE_CHECKING:
@@ -101,6 +101,11 @@ class _Call(NamedTuple):
         return [*(parameter.type for parameter in self.parameters), self.result]
 
     @property
+    def takes_key(self) -> bool:
+        """Whether it can be called with an ``idempotency_key``."""
+        return self.method.changes_something and not has_jobs(self.parameters)
+
+    @property
     def failures(self) -> list[type[errors.HeroError]]:
         """What it may answer, one error for each code."""
         raised = [getattr(errors, name) for name in self.docstring.raises]
@@ -124,6 +129,7 @@ class _Call(NamedTuple):
             "examples": [_pairing(self.method.name)] if self.method.name in examples() else [],
             "x-hero-scope": self.method.scope.name.lower(),
             "x-hero-idempotent": self.method.is_idempotent,
+            "x-hero-idempotency-key": self.takes_key,
             "x-hero-aliases": aliases,
         }
         return _without_blanks(described) | {"params": described["params"]}

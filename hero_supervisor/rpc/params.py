@@ -32,7 +32,7 @@ from hero_supervisor.runner import Runner, RunnerId, runners_from
 from hero_supervisor.schedule import Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 #: Further names of an argument, by its type.
 _ALIASES: Final[tuple[tuple[object, tuple[str, ...]], ...]] = (
@@ -53,6 +53,9 @@ _READERS: Final[dict[object, Callable[[object], object]]] = {
 }
 #: Where a caller may put its secret; never an argument.
 _SECRET_NAMES: Final = ("secret", "admin_key")
+#: What tells a call that is made again from another one: ``repeats.py``.
+IDEMPOTENCY_KEY: Final = "idempotency_key"
+MAX_KEY_LENGTH: Final = 256
 
 
 class Parameter(NamedTuple):
@@ -69,10 +72,11 @@ class Parameter(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What a client asks for: named arguments, not yet converted, and the secret it showed."""
+    """What a client asks for: named arguments, not yet converted, the secret it showed, and its key for this call."""
 
     arguments: dict[str, Any]
     secret: str | None
+    idempotency_key: str | None = None
 
 
 def parameters_of(method: Callable[..., Any]) -> tuple[Parameter, ...]:
@@ -92,8 +96,13 @@ def _parameter(name: str, type_: Any, *, default: object) -> Parameter:
     return Parameter(name, type_, is_required, aliases, spellings, None if is_required else default)
 
 
-def read(params: object, parameters: tuple[Parameter, ...]) -> Call:
+def read(params: object, parameters: tuple[Parameter, ...], *, takes_key: bool = False) -> Call:
     """Bring what a client sent into named arguments.
+
+    Args:
+        params: What it sent.
+        parameters: Those of the method.
+        takes_key: Whether the method can be called with an ``idempotency_key``.
 
     Raises:
         InvalidInput: It has more positional arguments than the method, or arguments the method does not have.
@@ -102,7 +111,19 @@ def read(params: object, parameters: tuple[Parameter, ...]) -> Call:
         return Call({}, None)
     members = _members(params, parameters)
     secrets = [value for name in _SECRET_NAMES if isinstance(value := members.pop(name, None), str)]
-    return Call(_assign(members, parameters), secrets[0] if secrets else None)
+    key = _key(members.pop(IDEMPOTENCY_KEY, None)) if takes_key else None
+    return Call(_assign(members, parameters), secrets[0] if secrets else None, key)
+
+
+def has_jobs(parameters: Iterable[Parameter]) -> bool:
+    """Whether jobs are among the arguments of a method, which have keys of their own."""
+    return any(parameter.type in {Job, Jobs} for parameter in parameters)
+
+
+def _key(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and 0 < len(value) <= MAX_KEY_LENGTH):
+        return value
+    raise InvalidInput([Fault(IDEMPOTENCY_KEY, f"must be a text of 1 to {MAX_KEY_LENGTH} characters")])
 
 
 def bind(arguments: Mapping[str, Any], parameters: tuple[Parameter, ...]) -> dict[str, Any]:

@@ -82,6 +82,8 @@ def described(method: Schema) -> Iterator[str]:
     yield f"Result: {result}. {method['result'].get('description', '')}".rstrip()
     errors = [each["$ref"].rpartition("/")[2] for each in method.get("errors", [])]
     idempotent = "may be repeated" if method["x-hero-idempotent"] else "not to be repeated blindly"
+    if method["x-hero-idempotency-key"] and not method["x-hero-idempotent"]:
+        idempotent += " without an `idempotency_key`"
     aliases = ", ".join(f"`{name}`" for name in method.get("x-hero-aliases", []))
     facts = [f"Scope `{method['x-hero-scope']}`", idempotent, f"also called {aliases}" if aliases else ""]
     yield "; ".join(fact for fact in facts if fact) + "."

@@ -120,6 +120,34 @@ async def test_notifications_are_not_answered(supervisor: Supervisor) -> None:
     assert await _answer(supervisor, [notification, notification]) is None
 
 
+async def test_a_call_with_an_idempotency_key_is_carried_out_once(supervisor: Supervisor) -> None:
+    dispatcher = Dispatcher(supervisor)
+    added = {"id": "a", "command": ["/bin/true"], "idempotency_key": "k"}
+    calls = [_request("add_runner", params=params) for params in (added, [added], added | {"idempotency_key": "l"})]
+    first, second, other = [json.loads(await dispatcher.answer(json.dumps(call).encode()) or b"") for call in calls]
+    assert first["result"]["id"] == "a"
+    assert first == second
+    assert other["error"]["data"]["kind"] == "runner-exists"
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "path"),
+    [
+        ("stop_all", {"idempotency_key": ""}, "idempotency_key"),
+        ("stop_all", {"idempotency_key": 5}, "idempotency_key"),
+        ("stop_all", {"idempotency_key": "k" * 257}, "idempotency_key"),
+        ("list_runners", {"idempotency_key": "k"}, "idempotency_key"),  # it changes nothing
+        ("queue_job_to_runner", {"runner": "a", "job": {"payload": "x"}, "idempotency_key": "k"}, "idempotency_key"),
+    ],
+)
+async def test_an_idempotency_key_that_cannot_be_used_is_a_fault(
+    supervisor: Supervisor, method: str, params: object, path: str
+) -> None:
+    error = (await _answer(supervisor, _request(method, params=params)))["error"]
+    assert error["code"] == -32602
+    assert [fault["path"] for fault in error["data"]["faults"]] == [path]
+
+
 async def test_a_batch_over_the_cap_is_refused_as_a_whole(supervisor: Supervisor) -> None:
     assert len(await _answer(supervisor, [_request()] * MAX_BATCH)) == MAX_BATCH
     assert (await _answer(supervisor, [_request()] * (MAX_BATCH + 1)))["error"]["code"] == -32600
