@@ -46,7 +46,7 @@ class RpcEndpoint:
             await refusal(exc)(scope, receive, send)
             return
         try:
-            body = await _body_of(receive, int(headers.get(b"content-length", b"0")))
+            body = await _body_of(receive, headers.get(b"content-length", b""))
         except _TooLarge:
             text = f"cannot read more than {MAX_BODY_BYTES} bytes\n"
             await PlainTextResponse(text, status_code=413, headers={"Connection": "close"})(scope, receive, send)
@@ -63,8 +63,9 @@ class _TooLarge(Exception):
     pass
 
 
-async def _body_of(receive: Receive, announced_bytes: int) -> bytes | None:
-    """Return the body of a request; ``None`` when the caller has gone."""
+async def _body_of(receive: Receive, announced: bytes) -> bytes | None:
+    """Return the body of a request that announces so many bytes; ``None`` when the caller has gone."""
+    announced_bytes = int(announced) if announced.isdigit() else 0
     parts: list[bytes] = []
     size, has_more = 0, True
     while has_more:

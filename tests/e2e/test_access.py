@@ -136,9 +136,11 @@ def test_the_life_of_a_key(service: Service) -> None:
     assert run(*root, "key", "create", "other").returncode == 0
     assert run(*root, "key", "remove", "ci").returncode == 0
     assert denied(client, "list_runners").kind == "wrong-secret"
-    for place in (service.journal(), run("journalctl", *SCOPE, "--output=export", "--since=-5min").stdout):
-        assert key not in place
-        assert key[18:] not in place
+    assert key[18:] not in service.journal()
+    # The journal of others may be large, and not text.
+    everything = f"journalctl {' '.join(SCOPE)} --output=export --since=-2min"
+    found = run("sh", "-c", f"{everything} | grep --text --count --fixed-strings -e {key[18:]}")
+    assert found.stdout == "0\n", found.stderr
 
 
 def test_a_wrong_secret_is_told_by_http_and_held_up_while_others_are_not(service: Service) -> None:

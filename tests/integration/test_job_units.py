@@ -220,7 +220,7 @@ async def test_the_next_supervisor_finds_what_ran_and_what_ended_meanwhile(
         await add(first, concurrency=6)
         for job_id, what in zip(
             ids,
-            ("sleep 0.3; echo", "sleep 2; echo", "sleep 0.3; exit 3; :", "sleep 1000;") + ("sleep 1000;",) * 2,
+            ("sleep 1.5; echo", "sleep 3; echo", "sleep 1.5; exit 3; :", "sleep 1000;") + ("sleep 1000;",) * 2,
             strict=True,
         ):
             await jobs.enqueue(Job(id=job_id, payload=f"{what} $HERO_ATTEMPT", runner="a"))
