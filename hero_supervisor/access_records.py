@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
@@ -10,10 +10,15 @@ from msgspec import Meta
 from .schema import Moment
 from .scope import Scope
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 #: Most keys of one service.
 MAX_KEYS = 256
 #: Most characters of a key's name.
 MAX_KEY_NAME = 64
+#: Most ids of a kind in an entry of the audit log.
+MAX_IDS = 10
 
 KeyName = Annotated[
     str,
@@ -58,6 +63,13 @@ class KeyCheck(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: Moment | None = None
 
 
+def joined(ids: Iterable[str]) -> str:
+    """Return ids of one kind as an entry has them: each once, ten at most, and ``…`` for more."""
+    found = list(dict.fromkeys(ids))
+    shown = [id for id in found if id != "…"][:MAX_IDS]
+    return ", ".join([*shown, "…"] if len(shown) < len(found) else shown)
+
+
 class AuditNote(msgspec.Struct, frozen=True, kw_only=True):
     """Who did what."""
 
@@ -70,7 +82,10 @@ class AuditNote(msgspec.Struct, frozen=True, kw_only=True):
     objects: dict[str, str]
     #: ``ok``, or the kind of the error.
     result: str
+    #: How long it took, in seconds; of several calls the longest.
     duration_s: float
+    #: How many calls it is about: alike ones that ended at the same moment are one entry.
+    calls: int = 1
 
 
 class AuditEntry(AuditNote, frozen=True, kw_only=True):

@@ -37,6 +37,8 @@ class JournalSocket:
     def __init__(self, path: str = JOURNAL_SOCKET) -> None:
         self._path = path
         self._socket: socket.socket | None = None
+        # An event loop waits for one writer of a socket.
+        self._turn = asyncio.Lock()
 
     def close(self) -> None:
         """Close the socket; the next entry opens another."""
@@ -78,14 +80,15 @@ class JournalSocket:
 
     async def send_soon(self, record: bytes) -> bool:
         """Send an entry, waiting in the event loop as long as journald is behind; return whether it took it."""
-        for _ in range(2):
-            try:
-                await self._send_soon_once(record)
-            except OSError:
-                self.close()
-            else:
-                return True
-        return False
+        async with self._turn:
+            for _ in range(2):
+                try:
+                    await self._send_soon_once(record)
+                except OSError:
+                    self.close()
+                else:
+                    return True
+            return False
 
     async def _send_soon_once(self, record: bytes) -> None:
         sock = self.open()

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
-from hero_supervisor.access_records import AuditEntry
+from hero_supervisor.access_records import AuditEntry, joined
 from hero_supervisor.errors import Fault, InvalidInput, JournalUnavailable
 from hero_supervisor.journald import JournalSocket, encode
 from hero_supervisor.log_query import CURSOR_PATTERN
@@ -27,7 +28,7 @@ from hero_supervisor.log_query import CURSOR_PATTERN
 from . import process
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hero_supervisor.access_records import AuditNote, AuditQuery
 
@@ -44,7 +45,8 @@ _METHOD: Final = "HERO_AUDIT_METHOD"
 _OBJECTS: Final = "HERO_AUDIT_OBJECTS"
 _RESULT: Final = "HERO_AUDIT_RESULT"
 _DURATION: Final = "HERO_AUDIT_DURATION_USEC"
-_FIELDS: Final = (_WHO, _PEER, _METHOD, _OBJECTS, _RESULT, _DURATION)
+_CALLS: Final = "HERO_AUDIT_CALLS"
+_FIELDS: Final = (_WHO, _PEER, _METHOD, _OBJECTS, _RESULT, _DURATION, _CALLS)
 #: syslog's "notice": normal, but significant.
 _PRIORITY: Final = "5"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,6 +68,8 @@ class AuditJournal:
             program: Reads the journal, found on PATH.
         """
         self._namespace = namespace
+        self._waiting: list[tuple[AuditNote, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
         self._socket = socket or JournalSocket()
         self._command = [program, "--output=export", "--all", "--quiet", f"--output-fields={','.join(_FIELDS)}"]
         unit = own_unit(Path("/proc/self/cgroup").read_text(errors="replace"))
@@ -74,7 +78,30 @@ class AuditJournal:
             self._origin.append(f"{'_SYSTEMD_USER_UNIT' if user else '_SYSTEMD_UNIT'}={unit}")
 
     async def write(self, note: AuditNote) -> None:
-        """Write an entry. It never fails: what was done is done."""
+        """Write an entry, and return when journald has it. It never fails: what was done is done.
+
+        journald takes some thousand entries per second, and a program may queue more jobs than that. So those that wait
+        for it are put together: one entry for calls of the same method by the same caller with the same result.
+        """
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((note, written))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_waiting(), name="audit-log")
+        await written
+
+    async def _write_waiting(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            alike: dict[tuple[str, ...], list[AuditNote]] = {}
+            for note, _ in waiting:
+                alike.setdefault((note.who, note.peer, note.method, note.result), []).append(note)
+            for notes in alike.values():
+                await self._write_one(together(notes))
+            for _, written in waiting:
+                if not written.done():  # else its caller was broken off
+                    written.set_result(None)
+
+    async def _write_one(self, note: AuditNote) -> None:
         record = encode(
             {
                 "MESSAGE": _text_of(note),
@@ -87,6 +114,7 @@ class AuditJournal:
                 _OBJECTS: msgspec.json.encode(note.objects),
                 _RESULT: note.result,
                 _DURATION: str(round(note.duration_s * 1_000_000)),
+                _CALLS: str(note.calls),
             }
         )
         try:
@@ -124,7 +152,9 @@ class AuditJournal:
         return found if query.after_cursor is not None else found[::-1]
 
     async def close(self) -> None:
-        """Close the way to journald."""
+        """Close the way to journald, when all is written."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
         self._socket.close()
 
 
@@ -151,6 +181,7 @@ def entry_of(fields: Mapping[str, bytes]) -> AuditEntry | None:
             objects=msgspec.json.decode(fields[_OBJECTS], type=dict[str, str]),
             result=fields[_RESULT].decode(),
             duration_s=int(fields[_DURATION]) / 1_000_000,
+            calls=int(fields.get(_CALLS, b"1")),
         )
     except (KeyError, ValueError, OverflowError, msgspec.DecodeError):
         return None
@@ -166,7 +197,22 @@ def own_unit(cgroups: str) -> str:
     return found[-1] if found else ""
 
 
+def together(notes: Sequence[AuditNote]) -> AuditNote:
+    """Return one note for several of the same caller, method and result."""
+    first, *others = notes
+    if not others:
+        return first
+    kinds = dict.fromkeys(kind for note in notes for kind in note.objects)
+    objects = {kind: _ids_of(kind, notes) for kind in kinds}
+    return replace(first, objects=objects, duration_s=max(note.duration_s for note in notes), calls=len(notes))
+
+
+def _ids_of(kind: str, notes: Sequence[AuditNote]) -> str:
+    return joined(id for note in notes for id in note.objects.get(kind, "").split(", ") if id)
+
+
 def _text_of(note: AuditNote) -> str:
     objects = ", ".join(f"{kind} {id}" for kind, id in note.objects.items())
     on = f" on {objects}" if objects else ""
-    return f"audit: {note.who} from {note.peer} called {note.method}{on}: {note.result}"
+    times = f" {note.calls} times" if note.calls > 1 else ""
+    return f"audit: {note.who} from {note.peer} called {note.method}{times}{on}: {note.result}"

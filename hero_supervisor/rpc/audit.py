@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from hero_supervisor.access_records import AuditNote
+from hero_supervisor.access_records import MAX_IDS, AuditNote, joined
 from hero_supervisor.errors import HeroError, PermissionDenied, WrongSecret
 from hero_supervisor.scope import Scope
 
@@ -39,7 +39,6 @@ _KINDS: Final = {
     "name": "key",
     "verb": "verb",
 }
-_MAX_IDS: Final = 10
 _MAX_LENGTH: Final = 80
 
 
@@ -98,7 +97,7 @@ def objects_in(arguments: Mapping[str, object]) -> dict[str, str]:
     for name, value in arguments.items():
         for kind, id in _ids(_KINDS.get(name), value):
             found.setdefault(kind, []).append(id)
-    return {kind: _joined(list(dict.fromkeys(ids))) for kind, ids in found.items()}
+    return {kind: joined(map(_visible, ids)) for kind, ids in found.items()}
 
 
 def _ids(kind: str | None, value: object) -> Iterator[tuple[str, str]]:
@@ -107,7 +106,7 @@ def _ids(kind: str | None, value: object) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield kind, value
     elif isinstance(value, Sequence):
-        for entry in value[: _MAX_IDS + 1]:
+        for entry in value[: MAX_IDS + 1]:
             yield from _ids(kind, entry)
     else:
         # A definition, a job or a schedule; the latter two name their runner.
@@ -116,11 +115,6 @@ def _ids(kind: str | None, value: object) -> Iterator[tuple[str, str]]:
             id = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
             if isinstance(id, str) and id:
                 yield of, id
-
-
-def _joined(ids: list[str]) -> str:
-    text = ", ".join(_visible(id) for id in ids[:_MAX_IDS])
-    return f"{text}, …" if len(ids) > _MAX_IDS else text
 
 
 def _visible(id: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from hero_supervisor.access_records import AuditNote, AuditQuery
 from hero_supervisor.errors import InvalidInput, JournalUnavailable
@@ -51,6 +53,22 @@ def exported(number: int, **changes: str) -> str:
     return "".join(f"{name}={value}\n" for name, value in fields.items()) + "\n"
 
 
+async def test_calls_that_wait_for_journald_are_put_together_if_they_are_alike(tmp_path: Path) -> None:
+    with listening(tmp_path / "socket") as journald:
+        journal = journal_with(tmp_path, "")
+        ids = ["a", "b", "c, …", "a"]
+        notes = [replace(NOTE, objects={"runner": "r", "job": id}, duration_s=i + 1.0) for i, id in enumerate(ids)]
+        others = [replace(NOTE, result="conflict"), replace(NOTE, who="uid 0"), replace(NOTE, method="stop_runner")]
+        await asyncio.gather(*map(journal.write, [*notes, *others]))
+        await journal.close()
+        written = [decode(journald.recv(65536)) for _ in range(4)]
+    assert written[0]["HERO_AUDIT_CALLS"] == b"4"
+    assert written[0]["HERO_AUDIT_OBJECTS"].decode() == '{"runner":"r","job":"a, b, c, …"}'
+    assert written[0]["HERO_AUDIT_DURATION_USEC"] == b"4000000"
+    assert written[0]["MESSAGE"].decode().endswith("called start_runner 4 times on runner r, job a, b, c, …: ok")
+    assert [fields["HERO_AUDIT_CALLS"] for fields in written[1:]] == [b"1"] * 3
+
+
 async def test_an_entry_has_its_fields(tmp_path: Path) -> None:
     with listening(tmp_path / "socket") as journald:
         journal = journal_with(tmp_path, "")
@@ -68,6 +86,7 @@ async def test_an_entry_has_its_fields(tmp_path: Path) -> None:
         "HERO_AUDIT_OBJECTS": b'{"runner":"a"}',
         "HERO_AUDIT_RESULT": b"ok",
         "HERO_AUDIT_DURATION_USEC": b"12500",
+        "HERO_AUDIT_CALLS": b"1",
     }
 
 
