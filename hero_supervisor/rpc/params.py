@@ -107,12 +107,19 @@ def read(params: object, parameters: tuple[Parameter, ...], *, takes_key: bool =
     Raises:
         InvalidInput: It has more positional arguments than the method, or arguments the method does not have.
     """
-    if not params:
-        return Call({}, None)
     members = _members(params, parameters)
     secrets = [value for name in _SECRET_NAMES if isinstance(value := members.pop(name, None), str)]
     key = _key(members.pop(IDEMPOTENCY_KEY, None)) if takes_key else None
     return Call(_assign(members, parameters), secrets[0] if secrets else None, key)
+
+
+#: What a client asks for that sends no params.
+NOTHING: Final = Call({}, None)
+
+
+def has_runners(parameters: Iterable[Parameter]) -> bool:
+    """Whether a definition of a runner is among the arguments of a method; it may need more scope than the method."""
+    return any(parameter.type is Runner for parameter in parameters)
 
 
 def has_jobs(parameters: Iterable[Parameter]) -> bool:
