@@ -192,7 +192,7 @@ class SupervisorApp:
             server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=GRACE_S,
-            ws="websockets-sansio",
+            ws=_web_socket,  # type: ignore[arg-type]  # it is called only
             ws_max_size=MAX_BODY_BYTES,
             ws_ping_interval=PING_S,
             ws_ping_timeout=PONG_S,
@@ -210,6 +210,13 @@ class SupervisorApp:
             self._supervisor.end_events()
             server.end()
             await serving
+
+
+def _web_socket(**options: Any) -> asyncio.Protocol:
+    """Return uvicorn's protocol for one WebSocket. Where nobody opens one, the library need not take its memory."""
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    return WebSocketsSansIOProtocol(**options)
 
 
 class _Server(uvicorn.Server):
