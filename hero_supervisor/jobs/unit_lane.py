@@ -238,7 +238,7 @@ class Lane:
         self._must_ask_systemd, self._check_at_s = False, time.monotonic() + CHECK_S
         if self._must_ask_redis:
             held = (await claims.exchange([], want=0, is_again=True)).claims
-            self._must_ask_redis = False
+            self._must_ask_redis, self._may_have_work = False, True
             await self._compare_held({self._name_of(claim): claim for claim in held}, states, settled)
         for unit in settled & self._runs.keys():
             if unit not in states:
@@ -303,10 +303,13 @@ class Lane:
         want = max(0, room) if self._may_have_work or ended else 0
         if ended or want:
             self._must_ask_redis = True  # unless it is answered
+            # Before we ask: who tells of work while we wait for the answer may tell of what is not in it.
+            self._may_have_work = False
             answer = await claims.exchange([run.ended for run in ended if run.ended], want=want)
             self._must_ask_redis = False
             self._again_at = answer.again_at
-            self._may_have_work = bool(want) and len(answer.claims) == want
+            if len(answer.claims) == want:  # there may be more, also when none was asked for
+                self._may_have_work = True
             for run in ended:
                 self._let_go(run)
             for claim in answer.claims:

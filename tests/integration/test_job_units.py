@@ -224,7 +224,11 @@ async def test_the_next_supervisor_finds_what_ran_and_what_ended_meanwhile(
             strict=True,
         ):
             await jobs.enqueue(Job(id=job_id, payload=f"{what} $HERO_ATTEMPT", runner="a"))
-        await eventually(lambda: len(loaded_units(f"{unit_prefix}-job-")) == 6)
+
+        async def are_loaded() -> bool:  # in a thread: the supervisor is in this one
+            return len(await asyncio.to_thread(loaded_units, f"{unit_prefix}-job-")) == 6
+
+        await eventually(are_loaded)
     systemctl("stop", f"{unit_prefix}-job-a@j3:1.service")
     await jobs.cancel_job("j4")
     await eventually(lambda: "failed" in systemctl("list-units", "--all", f"{unit_prefix}-job-a@j2*"))

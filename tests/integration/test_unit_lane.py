@@ -254,3 +254,34 @@ async def test_a_job_that_a_foreign_client_pushes_is_executed(
         units.end_with("hero-job-a@f:1.service", WELL)
         assert await end_of(jobs, "f") == (JobStatus.FINISHED, 1)
         assert await redis.lrange("hero:q:reply:f", 0, -1) == [b""]
+
+
+async def test_a_job_that_is_queued_while_redis_answers_is_begun_at_once(
+    supervisor: Supervisor, jobs: JobClient, units: InMemoryOneShots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the answer does not have is told meanwhile, and nothing tells it again."""
+    units.end_with(await launched(jobs, units, "zeroth"), WELL)
+    assert await end_of(jobs, "zeroth") == (JobStatus.FINISHED, 1)  # the lane waits for work from now on
+    await eventually(lambda: not units.units)
+    exchange, wait = Claims.exchange, Claims.wait_for_work
+    is_asked, told = asyncio.Event(), asyncio.Event()
+
+    async def answered_late(self: Claims, ended: Sequence[Ended], *, want: int, is_again: bool = False) -> Exchange:
+        answer = await exchange(self, ended, want=want, is_again=is_again)
+        if answer.claims and not is_asked.is_set():
+            is_asked.set()
+            await told.wait()
+            await asyncio.sleep(0.05)  # the lane has heard of the second job
+        return answer
+
+    async def heard(self: Claims, *, block_s: float) -> None:
+        await wait(self, block_s=block_s)
+        if is_asked.is_set():
+            told.set()
+
+    monkeypatch.setattr(Claims, "exchange", answered_late)
+    monkeypatch.setattr(Claims, "wait_for_work", heard)
+    await jobs.enqueue(Job(id="first", payload="", runner="a"))
+    await is_asked.wait()
+    await jobs.enqueue(Job(id="second", payload="", runner="a"))
+    await eventually(lambda: len(units.units) == 2, timeout_s=unit_lane.CHECK_S / 2)
